@@ -1,0 +1,172 @@
+"""The runtime's settings: one frozen dataclass, read once from Django's `settings.DURABLE`."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+MIB = 1024 * 1024
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableSettings:
+    """Everything about the runtime that an operator may change. Times are in seconds, sizes in bytes."""
+
+    # --- Where things are
+
+    data_dir: Path
+    """The volume: objects' files, the embedded Redis and generated secrets. One directory belongs to one service."""
+
+    redis_url: str | None = None
+    """`redis://`, `rediss://` or `unix://` address of Redis. None: `serve` and `runserver` start an embedded one."""
+
+    # --- Processes of `manage.py serve`
+
+    gateways: int = field(default_factory=lambda: max(1, _processors() // 2))
+    """Gateway processes, which hold sockets and parse HTTP. Default: half of the processors."""
+
+    workers: int = field(default_factory=lambda: max(2, _processors() // 2))
+    """Worker processes, which own objects. Default: half of the processors, and two so that one can take over."""
+
+    sync_threads: int = 4
+    """Threads of a worker that wait for the disk. More help only where one sync takes milliseconds."""
+
+    drain_seconds: float = 30.0
+    """How long a stopping or draining process lets running events finish."""
+
+    # --- Ownership
+
+    lease_ttl: float = 10.0
+    """Life of a worker's session in Redis. A worker that fell silent loses its objects after this time."""
+
+    lease_renew: float = 3.0
+    """Time between renewals of the session."""
+
+    lease_margin: float = 1.0
+    """A worker releases nothing in the last part of its session, so that drifting clocks cannot overlap owners."""
+
+    # --- Objects; a class can override the first four by attributes of the same meaning
+
+    idle_seconds: float = 10.0
+    """An object without events for this long is evicted from memory."""
+
+    event_timeout: float = 30.0
+    """An event running longer is cancelled and rolled back."""
+
+    max_queue: int = 1000
+    """Events waiting for one object; more are refused with `OverloadedError`."""
+
+    max_sockets: int = 32_768
+    """Sockets one object may hold."""
+
+    statement_timeout: float = 1.0
+    """One SQL statement running longer is interrupted."""
+
+    max_queue_bytes: int = 64 * MIB
+    """Bytes of events waiting for one object."""
+
+    max_message_bytes: int = 32 * MIB
+    """Size of one call's arguments or result."""
+
+    max_active: int = 10_000
+    """Objects in the memory of one worker. Beyond it idle ones are evicted, then new ones are refused."""
+
+    # --- Gateways
+
+    park_seconds: float = 30.0
+    """How long a call waits at the gateway while its object moves."""
+
+    max_parked: int = 10_000
+    """Calls one gateway lets wait for moving objects."""
+
+    max_socket_buffer: int = 4 * MIB
+    """Bytes a gateway buffers for a client that reads slowly, before it closes the socket with 1013."""
+
+    ping_seconds: float = 20.0
+    """Time between pings to a client; one that does not answer within the same time is gone."""
+
+    api_auth: Literal["open", "token"] = "token"
+    """`open` lets anybody use counters and limiters. Objects and policies always need a token or a staff session."""
+
+    trusted_proxy_count: int = 0
+    """Proxies in front whose `X-Forwarded-For` entries are believed, counted from the right."""
+
+    # --- Retention
+
+    audit_days: int = 365
+    """Days that entries of the audit log are kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the field."""
+        object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().absolute())
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type is int and (isinstance(value, bool) or not isinstance(value, int)):
+                raise _refuse(item.name, f"must be a whole number; it is {value!r}")
+            if item.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise _refuse(item.name, f"must be a number of seconds; it is {value!r}")
+            if item.type in (int, float) and item.name != "trusted_proxy_count" and value <= 0:
+                raise _refuse(item.name, f"must be above 0; it is {value!r}")
+        if self.trusted_proxy_count < 0:
+            raise _refuse("trusted_proxy_count", f"must be 0 or more; it is {self.trusted_proxy_count!r}")
+        if self.api_auth not in ("open", "token"):
+            raise _refuse("api_auth", f"must be 'open' or 'token'; it is {self.api_auth!r}")
+        if self.redis_url is not None and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            raise _refuse("redis_url", "must begin with redis://, rediss:// or unix://")
+        if self.lease_margin >= self.lease_ttl:
+            raise _refuse("lease_margin", f"must be below lease_ttl ({self.lease_ttl}); it is {self.lease_margin}")
+        if self.lease_renew * 2 > self.lease_ttl - self.lease_margin:
+            raise _refuse(
+                "lease_renew",
+                f"must leave room for one failed renewal: at most half of lease_ttl - lease_margin "
+                f"({(self.lease_ttl - self.lease_margin) / 2}); it is {self.lease_renew}",
+            )
+        if self.statement_timeout > self.event_timeout:
+            raise _refuse("statement_timeout", f"must not exceed event_timeout ({self.event_timeout})")
+        if self.max_message_bytes > self.max_queue_bytes:
+            raise _refuse("max_message_bytes", f"must not exceed max_queue_bytes ({self.max_queue_bytes})")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "DurableSettings":
+        """Make settings from a mapping of field names; an unknown name is refused with the nearest known one."""
+        known = {item.name for item in fields(cls)}
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(str(name).lower(), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ImproperlyConfigured(f"DURABLE has no setting {name!r}{hint}")
+        if "data_dir" not in values:
+            raise _refuse("data_dir", "is required")
+        return cls(**values)
+
+
+def _refuse(name: str, problem: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"DURABLE[{name!r}] {problem}")
+
+
+@cache
+def durable_settings() -> DurableSettings:
+    """The settings of this process. Read once; `override_settings(DURABLE=...)` in a test is noticed."""
+    return DurableSettings.from_mapping(cast("Mapping[str, Any]", settings.DURABLE))
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "DURABLE":
+        durable_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="durable.conf")

@@ -1,0 +1,91 @@
+"""Reading of environment variables, with errors that name the variable."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def flag(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """A yes or no variable: 1/0, true/false, yes/no, on/off in any case."""
+    raw = environ.get(name)
+    if raw is None:
+        return default
+    value = raw.strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off; it is {raw!r}")
+
+
+def integer(environ: Mapping[str, str], name: str, *, default: int, minimum: int = 0) -> int:
+    """A whole number of at least `minimum`."""
+    raw = environ.get(name, "").strip()
+    if not raw:
+        return default
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number; it is {raw!r}") from None
+    if value < minimum:
+        raise ImproperlyConfigured(f"{name} must be at least {minimum}; it is {value}")
+    return value
+
+
+def words(environ: Mapping[str, str], name: str, *, default: list[str]) -> list[str]:
+    """A list separated by commas."""
+    raw = environ.get(name)
+    if raw is None:
+        return default
+    return [word.strip() for word in raw.split(",") if word.strip()]
+
+
+def choice(environ: Mapping[str, str], name: str, *, default: str, among: tuple[str, ...]) -> str:
+    """One of a few words."""
+    value = environ.get(name, "").strip() or default
+    if value not in among:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(among)}; it is {value!r}")
+    return value
+
+
+def directory(environ: Mapping[str, str], name: str, *, default: Path) -> Path:
+    """A directory, made (mode 0700) if it is missing; absolute."""
+    path = Path(environ.get(name, "").strip() or default).expanduser().absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}: cannot create {path}: {error.strerror}") from None
+    return path
+
+
+def secret(environ: Mapping[str, str], name: str, *, stored_in: Path) -> str:
+    """The variable, or else a random secret made once and kept in `stored_in` with mode 0600.
+
+    Several processes may start at the same time: the file is linked into place complete, and the first wins.
+    """
+    value = environ.get(name, "").strip()
+    if value:
+        return value
+    if not stored_in.exists():
+        try:
+            descriptor, temporary = tempfile.mkstemp(dir=stored_in.parent, prefix=f".{stored_in.name}-")
+        except OSError as error:
+            raise ImproperlyConfigured(f"cannot write {name} into {stored_in.parent}: {error.strerror}") from None
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(50))
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, stored_in)
+        except FileExistsError:
+            pass
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    return stored_in.read_text().strip()
