@@ -102,6 +102,9 @@ class DurableSettings:
     api_auth: Literal["open", "token"] = "token"
     """`open` lets anybody use counters and limiters. Objects and policies always need a token or a staff session."""
 
+    api_scopes: tuple[str, ...] = ("objects",)
+    """Scopes that an API token can have: "objects", and one for each app with endpoints of its own."""
+
     trusted_proxy_count: int = 0
     """Proxies in front whose `X-Forwarded-For` entries are believed, counted from the right."""
 
@@ -128,7 +131,9 @@ class DurableSettings:
         if self.redis_url is not None and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise _refuse("redis_url", "must begin with redis://, rediss:// or unix://")
         if self.lease_margin >= self.lease_ttl:
-            raise _refuse("lease_margin", f"must be below lease_ttl ({self.lease_ttl}); it is {self.lease_margin}")
+            raise _refuse(
+                "lease_margin", f"must be below lease_ttl ({self.lease_ttl}); it is {self.lease_margin}"
+            )
         if self.lease_renew * 2 > self.lease_ttl - self.lease_margin:
             raise _refuse(
                 "lease_renew",

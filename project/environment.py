@@ -77,7 +77,9 @@ def secret(environ: Mapping[str, str], name: str, *, stored_in: Path) -> str:
         try:
             descriptor, temporary = tempfile.mkstemp(dir=stored_in.parent, prefix=f".{stored_in.name}-")
         except OSError as error:
-            raise ImproperlyConfigured(f"cannot write {name} into {stored_in.parent}: {error.strerror}") from None
+            raise ImproperlyConfigured(
+                f"cannot write {name} into {stored_in.parent}: {error.strerror}"
+            ) from None
         try:
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(50))

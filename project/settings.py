@@ -22,7 +22,9 @@ TRUSTED_PROXY_COUNT = env.integer(os.environ, "TRUSTED_PROXY_COUNT", default=0)
 ALLOWED_HOSTS = env.words(
     os.environ,
     "ALLOWED_HOSTS",
-    default=list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *([HOST] if HOST not in {"0.0.0.0", "::"} else [])])),
+    default=list(
+        dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *([HOST] if HOST not in {"0.0.0.0", "::"} else [])])
+    ),
 )
 # Cookies are for https only when a proxy in front speaks it.
 SECURE_COOKIES = env.flag(os.environ, "SECURE_COOKIES", default=TRUSTED_PROXY_COUNT > 0)
@@ -33,6 +35,7 @@ DURABLE: dict[str, Any] = {
     "data_dir": DATA_DIR,
     "redis_url": os.environ.get("REDIS_URL", "").strip() or None,
     "api_auth": env.choice(os.environ, "API_AUTH", default="token", among=("open", "token")),
+    "api_scopes": ("objects", "rooms", "counters", "limiter"),
     "trusted_proxy_count": TRUSTED_PROXY_COUNT,
 }
 if os.environ.get("GATEWAYS", "").strip():
@@ -45,8 +48,7 @@ if os.environ.get("WORKERS", "").strip():
 INSTALLED_APPS = [
     "daphne",  # first, so that runserver speaks ASGI
     "channels",
-    "servestatic.runserver_nostatic",
-    "servestatic",
+    "servestatic",  # before staticfiles, so that runserver leaves static files to the middleware
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -94,7 +96,9 @@ TEMPLATES = [
 # --- Data -----------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": dj_database_url.parse(os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'site.sqlite3'}"),
+    "default": dj_database_url.parse(
+        os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'site.sqlite3'}"
+    ),
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {

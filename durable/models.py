@@ -1,0 +1,228 @@
+"""What the runtime keeps in Django's database: the catalog of objects, API tokens and the audit log."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from typing import Any, Self
+
+from django.db import connections, models
+from django.utils import timezone
+
+from .identity import MAX_NAME_BYTES
+
+_MARK = "dr"
+_PREFIX_CHARACTERS = 10
+_LAST_USED_PRECISION = timedelta(minutes=1)
+
+
+class ObjectRecordQuerySet(models.QuerySet["ObjectRecord"]):
+    """Searches that stay fast with a million rows: none of them counts or scans."""
+
+    def of_class(self, class_key: str) -> Self:
+        """Objects of one class in the order of pages: by name, then by id."""
+        return self.filter(class_key=class_key).order_by("name", "object_id")
+
+    def named(self, prefix: str) -> Self:
+        """Objects whose name begins with `prefix`, by case."""
+        if not prefix:
+            return self
+        if connections[self.db].vendor != "sqlite":
+            return self.filter(name__startswith=prefix)
+        # SQLite's LIKE ignores case and uses no index; its text order is that of UTF-8 bytes.
+        found = self.filter(name__gte=prefix)
+        end = _after_prefix(prefix)
+        return found if end is None else found.filter(name__lt=end)
+
+    def after(self, name: str, object_id: str) -> Self:
+        """The rows behind this one in the order of `of_class`: the next page."""
+        return self.filter(name__gte=name).exclude(name=name, object_id__lte=object_id)
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """The smallest text above every text with this prefix; None if there is none."""
+    for index in range(len(prefix) - 1, -1, -1):
+        point = ord(prefix[index]) + 1
+        if point == 0xD800:  # surrogates are no characters
+            point = 0xE000
+        if point <= 0x10FFFF:
+            return prefix[:index] + chr(point)
+    return None
+
+
+class ObjectRecord(models.Model):
+    """The catalog: one row for each object that has storage, written behind by workers. A view, never the truth."""
+
+    class_key = models.CharField("class", max_length=200)
+    object_id = models.CharField("id", max_length=64)
+    # Empty for an object made by `new_unique_id`; the name of an object is never empty.
+    name = models.CharField(max_length=MAX_NAME_BYTES, blank=True, default="")
+    created_at = models.DateTimeField("created")
+    last_active_at = models.DateTimeField("last active")
+    storage_bytes = models.BigIntegerField("storage", default=0)
+    alarm_at = models.DateTimeField("alarm", null=True, blank=True)
+
+    objects = ObjectRecordQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "object"
+        constraints = [
+            models.UniqueConstraint(fields=["class_key", "object_id"], name="durable_object_identity"),
+        ]
+        indexes = [
+            models.Index(fields=["class_key", "name", "object_id"], name="durable_object_name"),
+            models.Index(fields=["class_key", "-last_active_at"], name="durable_object_active"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.class_key}({self.name or self.object_id})"
+
+
+class ApiToken(models.Model):
+    """A bearer token of the REST API. Only the SHA-256 of its secret is kept; scopes say what it opens.
+
+    The text of a token is `dr_<prefix>_<secret>`: the prefix finds the row, and may be shown. The secret has 256 random
+    bits, so a fast hash is enough.
+    """
+
+    name = models.CharField(max_length=200)
+    prefix = models.CharField(max_length=_PREFIX_CHARACTERS, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField("created", auto_now_add=True)
+    last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({_MARK}_{self.prefix}_…)"
+
+    @classmethod
+    def prepare(cls, name: str, scopes: list[str]) -> tuple[Self, str]:
+        """An unsaved token and its text, which exists nowhere else."""
+        prefix = secrets.token_hex(_PREFIX_CHARACTERS // 2)
+        secret = secrets.token_urlsafe(32)
+        token = cls(name=name, prefix=prefix, digest=_digest(secret), scopes=sorted(set(scopes)))
+        return token, f"{_MARK}_{prefix}_{secret}"
+
+    @classmethod
+    def issue(cls, name: str, scopes: list[str]) -> tuple[Self, str]:
+        """Save a new token; returns it and its text, to be shown once."""
+        token, text = cls.prepare(name, scopes)
+        token.save()
+        return token, text
+
+    @classmethod
+    def find(cls, text: str) -> Self | None:
+        """The live token with this text, or None for one that is malformed, unknown or revoked."""
+        mark, _, rest = text.partition("_")
+        prefix, _, secret = rest.partition("_")
+        if mark != _MARK or len(prefix) != _PREFIX_CHARACTERS or not secret:
+            return None
+        token = cls._default_manager.filter(prefix=prefix, revoked_at=None).first()
+        if token is None or not hmac.compare_digest(token.digest, _digest(secret)):
+            return None
+        return token
+
+    def allows(self, scope: str) -> bool:
+        """Whether this token opens `scope`."""
+        return self.revoked_at is None and scope in self.scopes
+
+    def mark_used(self) -> None:
+        """Remember the use, to the minute: a busy token costs one write a minute."""
+        now = timezone.now()
+        if self.last_used_at is None or now - self.last_used_at >= _LAST_USED_PRECISION:
+            self.last_used_at = now
+            type(self)._default_manager.filter(pk=self.pk).update(last_used_at=now)
+
+    def revoke(self) -> None:
+        """Close the token for good. Gateways notice within their cache time of a second."""
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self.save(update_fields=["revoked_at"])
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class AuditEntry(models.Model):
+    """One look at contents or one action: who, what, on which object, when, with which result. Never changed."""
+
+    class Result(models.TextChoices):
+        """How it ended."""
+
+        OK = "ok", "done"
+        REFUSED = "refused", "refused"
+        FAILED = "failed", "failed"
+
+    at = models.DateTimeField("when", auto_now_add=True)
+    # Text, because it must outlive the account or token that it names: "user:alice", "token:ci", "shell:root".
+    who = models.CharField(max_length=250)
+    what = models.CharField(max_length=100)
+    class_key = models.CharField("class", max_length=200, blank=True, default="")
+    object_id = models.CharField("id", max_length=64, blank=True, default="")
+    name = models.CharField(max_length=MAX_NAME_BYTES, blank=True, default="")
+    details = models.JSONField(default=dict, blank=True)
+    result = models.CharField(max_length=10, choices=Result, default=Result.OK)
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit log"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["at"], name="durable_audit_at"),
+            models.Index(fields=["class_key", "object_id", "-id"], name="durable_audit_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.who} {self.what} {self.class_key}".rstrip()
+
+    @classmethod
+    def record(
+        cls,
+        who: str,
+        what: str,
+        *,
+        class_key: str = "",
+        object_id: str = "",
+        name: str = "",
+        result: str = Result.OK,
+        **details: Any,
+    ) -> Self:
+        """Add an entry. Call it before what it records, so that nothing is looked at without a trace."""
+        return cls._default_manager.create(
+            who=who,
+            what=what,
+            class_key=class_key,
+            object_id=object_id,
+            name=name,
+            result=result,
+            details=details,
+        )
+
+    @classmethod
+    async def arecord(
+        cls,
+        who: str,
+        what: str,
+        *,
+        class_key: str = "",
+        object_id: str = "",
+        name: str = "",
+        result: str = Result.OK,
+        **details: Any,
+    ) -> Self:
+        """`record` for async callers."""
+        return await cls._default_manager.acreate(
+            who=who,
+            what=what,
+            class_key=class_key,
+            object_id=object_id,
+            name=name,
+            result=result,
+            details=details,
+        )
