@@ -1,0 +1,335 @@
+"""Lean HTTP consumers: one ASGI callable a route, with everything that is not always needed done only when asked for.
+
+They are mounted ahead of Django, on the raw path, and so check Host and Origin themselves. One consumer instance
+serves all requests of its route: what belongs to a request is in its `Request`.
+"""
+
+from __future__ import annotations
+
+import logging
+import string
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from random import getrandbits
+from typing import Any, ClassVar, Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from durable.conf import durable_settings
+from durable.errors import DurableError
+
+from .addresses import client_address
+from .bodies import decode_json, encode
+from .origins import HostPolicy, origin_allowed
+from .problems import PROBLEM_JSON, Header, Problem, problem_from
+
+__all__ = [
+    "ApiNotFound",
+    "HttpConsumer",
+    "Principal",
+    "Problem",
+    "Request",
+    "Response",
+    "json_response",
+    "text_response",
+]
+
+logger = logging.getLogger("durable.gateway")
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+
+_JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_PROBLEM = (b"content-type", PROBLEM_JSON)
+_NO_STORE = (b"cache-control", b"no-store")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_REQUEST_ID_CHARACTERS = (string.ascii_letters + string.digits + "._-").encode()
+
+_hosts = HostPolicy()
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its body had arrived; nobody is left to answer."""
+
+
+class Principal:
+    """Who a request acts for.
+
+    Attributes:
+        name: unique per token or user, empty for anybody; keeps one caller's idempotency keys from another's.
+        scopes: what the caller may do.
+    """
+
+    __slots__ = ("name", "scopes")
+
+    def __init__(self, name: str, scopes: frozenset[str] = frozenset()) -> None:
+        self.name = name
+        self.scopes = scopes
+
+
+ANYBODY = Principal("")
+
+
+class Authorizer(Protocol):
+    """Decides who a request acts for, or raises a 401 or 403 Problem."""
+
+    async def __call__(self, request: Request, /) -> Principal:
+        """Return the request's principal."""
+
+
+class Request:
+    """One HTTP request, parsed as far as it is looked at."""
+
+    __slots__ = ("_headers", "_query", "_receive", "kwargs", "max_body", "method", "principal", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.max_body = max_body
+        self.principal = ANYBODY
+        self._receive = receive
+        self._headers: dict[bytes, bytes] | None = None
+        self._query: dict[str, str] | None = None
+        route = scope.get("url_route")
+        self.kwargs: dict[str, str] = route["kwargs"] if route else {}
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, percent-encoded."""
+        raw = self.scope.get("raw_path")
+        return raw.decode("latin-1") if raw is not None else str(self.scope["path"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Headers by lower-case name; repeated ones are joined by commas."""
+        if self._headers is None:
+            pairs = self.scope["headers"]
+            found: dict[bytes, bytes] = dict(pairs)
+            if len(found) != len(pairs):
+                found = {}
+                for name, value in pairs:
+                    found[name] = found[name] + b"," + value if name in found else value
+            self._headers = found
+        return self._headers
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Query parameters; of a repeated one the last counts. Raises a 400 Problem when it is not UTF-8."""
+        if self._query is None:
+            raw = self.scope.get("query_string", b"")
+            if not raw:
+                self._query = {}
+            else:
+                try:
+                    pairs = parse_qsl(
+                        raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
+                    )
+                except ValueError:
+                    raise Problem(400, "bad_query", "The query string is not valid.") from None
+                self._query = dict(pairs)
+        return self._query
+
+    @property
+    def client_address(self) -> str:
+        """The client's IP address, through as many proxies as are trusted."""
+        return client_address(self.scope, durable_settings().trusted_proxy_count)
+
+    async def body(self) -> bytes:
+        """The whole body. Raises a 413 Problem as soon as it is known to exceed the bound."""
+        length = self.headers.get(b"content-length")
+        # isdigit() accepts only ASCII digits in bytes; anything else is left to the server's own check.
+        if length is not None and length.isdigit() and int(length) > self.max_body:
+            raise self._too_large()
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body: bytes = message.get("body", b"")
+        while message.get("more_body"):
+            if len(body) > self.max_body:
+                break
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += message.get("body", b"")
+        if len(body) > self.max_body:
+            raise self._too_large()
+        return body
+
+    async def json(self, kind: type[T], default: T | None = None) -> T:
+        """The body decoded as `kind`; an empty body is `default` if there is one.
+
+        Raises:
+            Problem: 400 not JSON, 413 too large, 415 another content type, 422 another shape.
+        """
+        body = await self.body()
+        if not body and default is not None:
+            return default
+        content_type = self.headers.get(b"content-type", b"")
+        if content_type != b"application/json":
+            _check_content_type(content_type)
+        if not body:
+            raise Problem(400, "bad_json", "A JSON body is required.")
+        return decode_json(body, kind)
+
+    def request_id(self) -> str:
+        """The client's X-Request-ID if it is 1 to 64 letters, digits, dots, dashes and underscores, else a new one."""
+        given = self.headers.get(b"x-request-id")
+        if given and len(given) <= 64 and not given.translate(None, _REQUEST_ID_CHARACTERS):
+            return given.decode("ascii")
+        return f"{getrandbits(64):016x}"
+
+    def _too_large(self) -> Problem:
+        # The rest of the body is never read, so the connection cannot carry another request.
+        return Problem(
+            413,
+            "body_too_large",
+            f"The body is larger than {self.max_body} bytes.",
+            headers=[(b"connection", b"close")],
+        )
+
+
+class Response:
+    """A complete answer: status, body and headers (names in lower case)."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int = 200, body: bytes = b"", headers: Iterable[Header] = ()) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+def json_response(value: Any, status: int = 200, headers: Iterable[Header] = ()) -> Response:
+    """`value` as JSON, not to be stored by caches unless `headers` say otherwise."""
+    return Response(status, encode(value), (_JSON, *headers) if headers else (_JSON, _NO_STORE))
+
+
+def text_response(text: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
+    """`text` as plain text, not to be stored by caches."""
+    return Response(status, text.encode(), (_TEXT, _NO_STORE, *headers))
+
+
+class HttpConsumer:
+    """Base of HTTP endpoints: define `get`, `post`, `put`, `patch` or `delete`, each `async def (request) -> Response`.
+
+    HEAD follows `get`; OPTIONS and unknown methods are answered here.
+    """
+
+    requires: ClassVar[Authorizer | None] = None
+    """Who may call; None is anybody. See `durable.gateway.auth.require`."""
+
+    max_body: ClassVar[int] = 64 * 1024
+    """Bytes of a request body."""
+
+    declared_errors: ClassVar[dict[str, tuple[int, str]]] = {}
+    """Class names of the objects' `ObjectError`s, each with the status and code it is answered with."""
+
+    def __init__(self) -> None:
+        handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {}
+        for method in _METHODS:
+            handler = getattr(self, method.lower(), None)
+            if handler is not None:
+                handlers[method] = handler
+        if "GET" in handlers:
+            handlers["HEAD"] = handlers["GET"]
+        self._handlers = handlers
+        self._allow = (b"allow", ", ".join([*handlers, "OPTIONS"]).encode())
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """An ASGI application for a route."""
+        return cls(**initkwargs).__call__
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive, self.max_body)
+        request_id = request.request_id()
+        try:
+            response = await self._respond(request)
+        except Problem as problem:
+            response = _problem_response(problem, request_id)
+        except ClientGoneError:
+            return
+        except DurableError as error:
+            told = problem_from(error, self.declared_errors)
+            if told.status >= 500:
+                logger.warning(
+                    "%s %s failed: %s: %s (request %s)",
+                    request.method,
+                    request.path,
+                    type(error).__name__,
+                    error,
+                    request_id,
+                )
+            response = _problem_response(told, request_id)
+        except Exception:  # the edge: whatever it was, the client gets an answer and we get the traceback
+            logger.exception("%s %s failed (request %s)", request.method, request.path, request_id)
+            response = _problem_response(
+                Problem(500, "internal", "The request could not be completed."), request_id
+            )
+        status, body = response.status, response.body
+        headers = [*response.headers, (b"x-request-id", request_id.encode()), _NOSNIFF]
+        if status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+
+    async def _respond(self, request: Request) -> Response:
+        headers = request.headers
+        if not _hosts.allows(headers):
+            raise Problem(400, "host_not_allowed", "This host is not served here (ALLOWED_HOSTS).")
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            if request.method == "OPTIONS":
+                return Response(204, headers=(self._allow,))
+            raise Problem(
+                405, "method_not_allowed", f"{request.method} is not supported here.", headers=[self._allow]
+            )
+        if (
+            b"origin" in headers
+            and request.method not in _SAFE
+            and not origin_allowed(request.scope, headers)
+        ):
+            raise Problem(403, "origin_not_allowed", "Requests from this origin are not accepted.")
+        if self.requires is not None:
+            request.principal = await self.requires(request)
+        if request.kwargs:
+            request.kwargs = {name: decode_segment(value) for name, value in request.kwargs.items()}
+        return await handler(request)
+
+
+class ApiNotFound(HttpConsumer):
+    """Answers every path that no other route took, with a problem document."""
+
+    async def _respond(self, request: Request) -> Response:
+        if not _hosts.allows(request.headers):
+            raise Problem(400, "host_not_allowed", "This host is not served here (ALLOWED_HOSTS).")
+        raise Problem(404, "not_found", "There is nothing at this path.")
+
+
+def decode_segment(segment: str) -> str:
+    """A path segment without its percent-encoding. Raises a 400 Problem when it is not UTF-8."""
+    if "%" not in segment and segment.isascii():
+        return segment
+    try:
+        return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
+    except UnicodeError:
+        raise Problem(400, "bad_path", "The path is not valid UTF-8.") from None
+
+
+def _check_content_type(value: bytes) -> None:
+    kind = value.partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        given = kind.decode("latin-1") or "none"
+        raise Problem(
+            415, "unsupported_media_type", f"The body must be application/json; its Content-Type is {given}."
+        )
+
+
+def _problem_response(problem: Problem, request_id: str) -> Response:
+    return Response(
+        problem.status, encode(problem.document(request_id)), (_PROBLEM, _NO_STORE, *problem.headers)
+    )
