@@ -1,0 +1,1 @@
+"""Pure decisions: nothing here waits, reads a clock or opens a file."""

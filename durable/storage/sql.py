@@ -1,0 +1,149 @@
+"""The object's own SQL: checked bindings, lazy cursors, clear errors, bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from durable.errors import SqlError, StatementTimeoutError, StorageError
+
+from .database import Database
+from .transactions import Transactions
+
+_OWN = apsw.SQLITE_PREPARE_PERSISTENT  # a cache entry of its own: a class's statement never meets one of the runtime's
+_BINDABLE = (type(None), bool, int, float, str, bytes)
+
+
+class _FirstWriteError(Exception):
+    """The statement writes, but the object is still in memory: make its file, then run the statement again."""
+
+
+class SqlCursor:
+    """The result of one `exec`: iterate it, or ask for all or one of its rows. Rows are tuples.
+
+    Attributes:
+        column_names: of the result.
+        rows_read: rows handed out so far.
+        rows_written: rows that the statement inserted, changed or deleted.
+    """
+
+    def __init__(self, sql: Sql, cursor: apsw.Cursor, column_names: list[str], rows_written: int) -> None:
+        self._sql = sql
+        self._cursor = cursor
+        self.column_names = column_names
+        self.rows_read = 0
+        self.rows_written = rows_written
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return self
+
+    def __next__(self) -> tuple[Any, ...]:
+        row = self._sql.step(self._cursor)
+        self.rows_read += 1
+        return row
+
+    def to_list(self) -> list[tuple[Any, ...]]:
+        """All rows that are left."""
+        return list(self)
+
+    def one(self) -> tuple[Any, ...]:
+        """The only row; raises SqlError when there is none or more than one."""
+        rows = []
+        for row in self:
+            rows.append(row)
+            if len(rows) > 1:
+                self._cursor.close(True)
+                raise SqlError("one() was asked for, but there is more than one row")
+        if not rows:
+            raise SqlError("one() was asked for, but there is no row")
+        return rows[0]
+
+
+def _running(cursor: apsw.Cursor) -> bool:
+    try:
+        cursor.get_description()
+    except (apsw.ExecutionCompleteError, apsw.CursorClosedError):
+        return False
+    return True
+
+
+class Sql:
+    """Runs the class's own statements inside the event's transaction."""
+
+    def __init__(self, database: Database, transactions: Transactions) -> None:
+        self._database = database
+        self._transactions = transactions
+        self._open: list[apsw.Cursor] = []
+        self._columns: list[str] = []  # of the statement that runs
+
+    def exec(self, statement: str, *bindings: Any) -> SqlCursor:
+        """Run `statement` with `bindings` for its `?` places.
+
+        Raises SqlError with SQLite's text and code; the object stays healthy. StatementTimeoutError when it ran past
+        its time limit; if it had been writing, the whole event then fails.
+        """
+        for binding in bindings:
+            if not isinstance(binding, _BINDABLE):
+                raise SqlError(f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes")
+        lowered = statement.lower()
+        if "alter" in lowered and "_do_" in lowered:
+            raise SqlError("names that begin with _do_ are the runtime's")
+        database = self._database
+        database.start_deadline()
+        try:
+            return self._exec(statement, bindings)
+        except _FirstWriteError:
+            self._transactions.begin_write()
+            return self._exec(statement, bindings)
+
+    def _exec(self, statement: str, bindings: tuple[Any, ...]) -> SqlCursor:
+        before = self._database.connection.total_changes()
+        cursor = self._database.connection.cursor()
+        cursor.exec_trace = self._trace
+        try:
+            cursor.execute(statement, bindings, prepare_flags=_OWN)
+        except apsw.Error as error:
+            raise self._failure(error) from None
+        except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
+            raise SqlError(str(error)) from None
+        if _running(cursor):
+            self._open = [other for other in self._open if _running(other)]
+            self._open.append(cursor)
+        return SqlCursor(self, cursor, self._columns, self._database.connection.total_changes() - before)
+
+    def _trace(self, cursor: apsw.Cursor, _sql: str, _bindings: Any) -> bool:
+        if not cursor.is_readonly:
+            if self._database.in_memory:
+                raise _FirstWriteError
+            self._transactions.begin_write()
+        self._columns = [column[0] for column in cursor.get_description()]
+        return True
+
+    def step(self, cursor: apsw.Cursor) -> tuple[Any, ...]:
+        """The cursor's next row."""
+        self._database.start_deadline()
+        try:
+            return next(cursor)
+        except apsw.Error as error:
+            raise self._failure(error) from None
+
+    def close_cursors(self) -> None:
+        """End every statement that the event left unfinished: it would keep a transaction open."""
+        for cursor in self._open:
+            cursor.close(True)
+        self._open.clear()
+
+    def _failure(self, error: apsw.Error) -> StorageError:
+        code = getattr(error, "extendedresult", 0)
+        result: SqlError
+        if isinstance(error, apsw.InterruptError):
+            result = StatementTimeoutError("the statement ran past its time limit and was interrupted", code)
+        elif isinstance(error, apsw.AuthError):
+            result = SqlError("this statement is not allowed here: " + str(error), code)
+        else:
+            result = SqlError(str(error), code)
+        if self._transactions.lost() or (self._transactions.writing and isinstance(error, apsw.InterruptError)):
+            self._transactions.doom(result)
+        return result

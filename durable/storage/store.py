@@ -1,0 +1,180 @@
+"""One object's storage, opened and claimed: the database, its transactions, and what is durable of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from durable.errors import StorageError
+from durable.identity import ObjectId
+
+from .database import POISONED, BusyFileError, DamagedFileError, Database
+from .durability import Done, SyncPool, WalSync
+from .kv import KeyValue
+from .metadata import Metadata
+from .schema import FORMAT
+from .sql import Sql
+from .transactions import Transactions, storage_failure
+
+CHECKPOINT_PAGES = 4000  # 16 MB of log: a checkpoint costs milliseconds, so it should be rare on a hot object
+
+
+class Claim(NamedTuple):
+    """What makes a worker the owner: an epoch from the lease, and the worker's incarnation."""
+
+    epoch: int
+    incarnation: str
+
+
+class EpochTooOldError(StorageError):
+    """The file has seen a later (or another holder's equal) epoch: claim again, above `found`."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(f"the file has already seen epoch {found}", delivered="no")
+        self.found = found
+
+
+def object_path(root: Path, object_id: ObjectId) -> Path:
+    """Where an object's file is: one level of 256 directories under its class's key."""
+    text = str(object_id)
+    return root / object_id.class_key / text[:2] / f"{text}.sqlite3"
+
+
+class Store:
+    """The open storage of one object, held by its owner.
+
+    Args:
+        root: directory of all objects' files.
+        object_id: whose storage; its name is kept in the file.
+        claim: who opens it.
+        pool: where syncs run.
+        changed: told on the loop when more has become durable, or the error that ended syncing.
+        now: ms since the epoch.
+        clock: growing seconds, for statement deadlines.
+        statement_timeout: seconds.
+
+    Attributes:
+        took_over: the file was last held by another owner (or this is its first opening since that one ended).
+        name: the object's name as the file knows it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        object_id: ObjectId,
+        claim: Claim,
+        *,
+        pool: SyncPool,
+        changed: Done,
+        now: int,
+        clock: Callable[[], float],
+        statement_timeout: float,
+    ) -> None:
+        self.claim = claim
+        self.took_over = False
+        self.database = Database(object_path(root, object_id), clock, statement_timeout)
+        self.database.open()
+        try:
+            seq, durable = self._take(object_id, now)
+        except BaseException:
+            self.database.close()
+            raise
+        self.log = WalSync(self.database.path, pool, durable, changed)
+        self.log.note(seq)
+        self.transactions = Transactions(self.database, claim.epoch, claim.incarnation, seq)
+        self.kv = KeyValue(self.database, self.transactions)
+        self.sql = Sql(self.database, self.transactions)
+        self.metadata = Metadata(self.database, self.transactions)
+        self._was_in_memory = self.database.in_memory
+
+    def _take(self, object_id: ObjectId, now: int) -> tuple[int, int]:
+        """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
+        database, claim = self.database, self.claim
+        if database.in_memory:
+            database.run(
+                "INSERT INTO _do_meta (one, format, class_key, id, name, epoch, incarnation, seq, created_at) "
+                "VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
+                (FORMAT, object_id.class_key, str(object_id), object_id.name, *claim, now),
+            )
+            self.name, self.created_at = object_id.name, now
+            return 0, 0
+        try:
+            row = database.row(
+                "SELECT format, id, name, epoch, incarnation, seq, created_at FROM _do_meta WHERE one = 1"
+            )
+            if row is None or row[1] != str(object_id):
+                raise DamagedFileError("this object's file does not name it", delivered="no")
+            form, _, self.name, epoch, incarnation, seq, self.created_at = row
+            if form != FORMAT:
+                raise StorageError(f"this object's file has format {form}, written by other code", delivered="no")
+            if epoch == POISONED:
+                raise self._poisoned()
+            if (epoch, incarnation) == claim:
+                return seq, seq - (1 if self._leftover_log() else 0)
+            if epoch >= claim.epoch:
+                raise EpochTooOldError(epoch)
+            self.took_over = True
+            database.run("BEGIN IMMEDIATE")
+            database.run("UPDATE _do_meta SET epoch = ?1, incarnation = ?2, seq = ?3", (*claim, seq + 1))
+            database.run("COMMIT")
+        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+            raise DamagedFileError(f"this object's file is damaged: {error}", delivered="no") from error
+        except apsw.Error as error:
+            raise storage_failure(error) from error
+        return seq + 1, seq - 1
+
+    def _poisoned(self) -> StorageError:
+        """The file was being removed. We hold its lock, so who did that has ended; finish the work if it is left."""
+        if self.database.is_at_path():
+            self.database.path.unlink()
+        busy = BusyFileError("this object's file is being removed", delivered="no")
+        busy.retryable = True
+        return busy
+
+    def _leftover_log(self) -> bool:
+        try:
+            return os.stat(f"{self.database.path}-wal").st_size > 0
+        except FileNotFoundError:
+            return False
+
+    # -- the end of an event
+
+    def commit(self) -> int:
+        """Commit the event's writes; they are durable once `log.durable` has reached the returned number."""
+        seq = self.transactions.commit()
+        if self._was_in_memory:
+            self._was_in_memory = False
+            if self.database.created_fd is not None:
+                self.log.created(self.database.created_fd)
+        return seq
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the object has ever written."""
+        return not self.database.in_memory
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether the log has grown past its size: copy it into the main file when nobody writes."""
+        return self.database.wal_pages >= CHECKPOINT_PAGES
+
+    def checkpoint(self) -> None:
+        """Copy the log into the main file (waits for the disk; run it in a thread, between events)."""
+        self.database.checkpoint()
+
+    def close(self) -> None:
+        """Close the file; an object left empty loses it. Waits for the disk. No sync may be running."""
+        self.log.close()
+        if self.has_file and self.database.connection.get_autocommit() and self.metadata.is_empty():
+            self.database.remove()
+        else:
+            self.database.close()
+
+    def abandon(self) -> None:
+        """Let go of everything after a failure, without judging what is in it."""
+        self.log.close()
+        self.database.close()

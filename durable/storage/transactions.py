@@ -1,0 +1,125 @@
+"""One transaction per event: begun at the first write, fenced, numbered and committed when the event ends.
+
+Invariant: a commit happens only if the file still names this owner's epoch and incarnation, compared in the same
+transaction as the data. Nothing else in the runtime may write to the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from durable.errors import FencedError, StorageError, StorageOutsideEventError
+
+from .database import Database
+
+_BEGIN = "BEGIN IMMEDIATE"
+_SEAL = "UPDATE _do_meta SET seq = ?1 WHERE epoch = ?2 AND incarnation = ?3"
+_COMMIT = "COMMIT"
+_ROLLBACK = "ROLLBACK"
+
+
+class Transactions:
+    """The transaction state of one object's database.
+
+    Attributes:
+        seq: number of the last commit; grows by one with each.
+        writing: whether the current event has written.
+    """
+
+    def __init__(self, database: Database, epoch: int, incarnation: str, seq: int) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._incarnation = incarnation
+        self.seq = seq
+        self.writing = False
+        self.doomed: StorageError | None = None  # why this event can only be rolled back
+        self._depth = 0
+
+    def begin_write(self) -> None:
+        """Make sure that a write transaction is open. Called before every write."""
+        if self.writing:
+            if self.doomed is not None:
+                raise self.doomed
+            return
+        if self._database.in_memory:
+            self._database.materialise()
+        try:
+            self._database.run(_BEGIN)
+        except apsw.Error as error:
+            raise storage_failure(error) from error
+        self.writing = True
+
+    def commit(self) -> int:
+        """Commit what the event wrote (not yet synced); returns the commit's number. Raises FencedError."""
+        if self.doomed is not None:
+            raise self.doomed
+        database, seq = self._database, self.seq + 1
+        try:
+            database.run(_SEAL, (seq, self._epoch, self._incarnation))
+            if database.connection.changes() != 1:
+                raise FencedError("another owner has taken this object")
+            database.run(_COMMIT)
+        except apsw.Error as error:
+            raise storage_failure(error) from error
+        self.writing = False
+        self.seq = seq
+        return seq
+
+    def rollback(self) -> None:
+        """Forget what the event wrote."""
+        self.doomed = None
+        self._depth = 0
+        if self.writing:
+            self.writing = False
+            if not self._database.connection.get_autocommit():
+                self._database.run(_ROLLBACK)
+
+    def lost(self) -> bool:
+        """Whether SQLite ended the transaction by itself (full disk, interrupted write): the event must fail."""
+        return self.writing and self._database.connection.get_autocommit()
+
+    def doom(self, reason: StorageError) -> None:
+        """From now on this event can only fail: its transaction is not whole any more."""
+        if self.writing:
+            self.doomed = reason
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the event that is undone as one when an exception leaves it. Nests."""
+        self.begin_write()
+        self._depth += 1
+        name = f"_do_{self._depth}"
+        self._database.run(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            if not self.lost():
+                self._database.run(f"ROLLBACK TO {name}")
+                self._database.run(f"RELEASE {name}")
+            raise
+        else:
+            self._database.run(f"RELEASE {name}")
+        finally:
+            self._depth -= 1
+
+
+def storage_failure(error: apsw.Error) -> StorageError:
+    """What an error of SQLite's outside the class's own statements means."""
+    if isinstance(error, apsw.FullError):
+        return StorageError("the disk is full; nothing of this event was stored")
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return StorageError(f"this object's file is damaged: {error}")
+    if isinstance(error, apsw.IOError):
+        return StorageError(f"the disk failed: {error}")
+    return StorageError(f"SQLite failed: {error}")
+
+
+def outside_event() -> StorageOutsideEventError:
+    """The error for storage used where no event would make it atomic."""
+    return StorageOutsideEventError(
+        "storage can be used inside an event only: in a method, a hook or an alarm, not in __init__, in a task left "
+        "behind, or in a @concurrent method (there: await self.ctx.run(function))"
+    )
