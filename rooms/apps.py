@@ -1,9 +1,11 @@
-"""The Django app of rooms."""
+"""The Django app of the rooms."""
 
 from django.apps import AppConfig
 
 
 class RoomsConfig(AppConfig):
-    """Names the app."""
+    """Hosted rooms."""
 
     name = "rooms"
+    verbose_name = "Rooms"
+    default_auto_field = "django.db.models.BigAutoField"

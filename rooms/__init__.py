@@ -1,0 +1,1 @@
+"""Rooms: chat and a shared whiteboard, each room one durable object."""

@@ -1,0 +1,83 @@
+"""The messages of one room in its object's database, oldest first by seq."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from .board import Sql
+
+SCHEMA = """
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY,
+    client_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    user TEXT NOT NULL,
+    color TEXT NOT NULL,
+    text TEXT NOT NULL,
+    html TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    UNIQUE (user_id, client_id)
+) STRICT;
+"""
+
+_COLUMNS = "seq, client_id, user_id, user, color, text, html, timestamp"
+
+
+class Message(Struct, frozen=True):
+    """One message as everybody sees it; `timestamp` is ms since the epoch and `html` safe."""
+
+    seq: int
+    id: str
+    user_id: str
+    user: str
+    color: str
+    text: str
+    html: str
+    timestamp: int
+
+    def to_json(self) -> str:
+        """The message as it stands in welcome, part and history frames."""
+        return msgspec.json.encode(self).decode()
+
+
+class Log:
+    """The chat of one room."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def find(self, user_id: str, client_id: str) -> Message | None:
+        """The message that this person already posted under that client id."""
+        return next(iter(self._read("WHERE user_id = ? AND client_id = ?", user_id, client_id)), None)
+
+    def append(self, message: Message) -> None:
+        """Store a new message; its seq is the room's next."""
+        self._sql.exec(
+            f"INSERT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            message.seq, message.id, message.user_id, message.user, message.color, message.text, message.html,
+            message.timestamp,
+        )  # fmt: skip
+
+    def newest_seq(self) -> int:
+        """The seq of the last message, 0 when there is none."""
+        return next(iter(self._sql.exec("SELECT max(seq) FROM messages")))[0] or 0
+
+    def newest(self, limit: int) -> list[Message]:
+        """The last `limit` messages, oldest first."""
+        return list(self._read("ORDER BY seq DESC LIMIT ?", limit))[::-1]
+
+    def before(self, seq: int, limit: int) -> list[Message]:
+        """The `limit` messages that come before `seq`, oldest first."""
+        return list(self._read("WHERE seq < ? ORDER BY seq DESC LIMIT ?", seq, limit))[::-1]
+
+    def since(self, seq: int, limit: int) -> list[Message]:
+        """The first `limit` messages after `seq`, oldest first."""
+        return list(self._read("WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit))
+
+    def _read(self, condition: str, *bindings: Any) -> Iterable[Message]:
+        statement = f"SELECT {_COLUMNS} FROM messages {condition}"
+        return (Message(*row) for row in self._sql.exec(statement, *bindings))
