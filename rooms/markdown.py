@@ -105,6 +105,6 @@ def to_html(text: str) -> str:
 
 
 def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
-    if tag == "a" and attribute == "href" and not _is_allowed_link(value):
-        return None
-    return value
+    if attribute not in ALLOWED_ATTRIBUTES.get(tag, set()):
+        return None  # the sanitiser's own list lets `title` and `lang` through
+    return value if attribute != "href" or _is_allowed_link(value) else None
