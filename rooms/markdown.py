@@ -105,6 +105,8 @@ def to_html(text: str) -> str:
 
 
 def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
+    if attribute == "rel":
+        return LINK_REL
     if attribute not in ALLOWED_ATTRIBUTES.get(tag, set()):
         return None  # the sanitiser's own list lets `title` and `lang` through
     return value if attribute != "href" or _is_allowed_link(value) else None
