@@ -104,7 +104,17 @@ def test_attacks_come_out_inert(text):
 
 
 SIGNS = ["<", ">", '"', "'", "[", "]", "(", ")", "`", "*", "_", "!", "\\", "#", "&", ";", ":", "/", "//"]
-WORDS = ["javascript:", "https://a.example", "www.b.example", "data:", "<script>", "onerror=", "&#x3a;", "a@b.example", "x"]
+WORDS = [
+    "javascript:",
+    "https://a.example",
+    "www.b.example",
+    "data:",
+    "<script>",
+    "onerror=",
+    "&#x3a;",
+    "a@b.example",
+    "x",
+]
 pieces = st.sampled_from([*SIGNS, *WORDS, " ", "\n"])
 
 
