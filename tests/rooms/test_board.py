@@ -1,0 +1,121 @@
+"""The board and the chat log on a real SQLite database."""
+
+import json
+
+import apsw
+import pytest
+from msgspec import Raw
+
+from rooms import board, chat
+from rooms.board import Board
+from rooms.chat import Log, Message
+from rooms.elements import parse_element
+from rooms.logic import Totals
+
+
+class Sql:
+    """SQLite in memory with the interface of `ctx.storage.sql`."""
+
+    def __init__(self):
+        self.connection = apsw.Connection(":memory:")
+        self.connection.execute(board.SCHEMA + chat.SCHEMA)
+
+    def exec(self, statement, /, *bindings):
+        return self.connection.execute(statement, bindings)
+
+
+@pytest.fixture
+def sql():
+    return Sql()
+
+
+def element(element_id, version=1, nonce=1, **fields):
+    value = {"id": element_id, "type": "rectangle", "version": version, "versionNonce": nonce, **fields}
+    return parse_element(Raw(json.dumps(value).encode()))
+
+
+def draw(sql, seq, *elements):
+    outcome = Board(sql).plan(elements, "f")
+    if outcome.winners:
+        Board(sql).apply(outcome, seq)
+    return [winner.id for winner in outcome.winners]
+
+
+def ids(texts):
+    return [json.loads(text)["id"] for text in texts]
+
+
+def test_an_empty_board(sql):
+    view = Board(sql)
+    assert (list(view.live()), list(view.since(0)), view.newest_seq(), view.horizon()) == ([], [], 0, 0)
+    assert view.totals() == Totals()
+    assert draw(sql, 1) == []
+
+
+def test_what_wins_is_stored_and_found_by_seq(sql):
+    assert draw(sql, 1, element("a"), element("b")) == ["a", "b"]
+    assert draw(sql, 2, element("a", 2, x=5), element("b", 1)) == ["a"]
+    assert draw(sql, 3, element("a", 1), element("a", 2)) == []
+    view = Board(sql)
+    assert ids(view.live()) == ["b", "a"]
+    assert ids(view.since(1)) == ["a"]
+    assert view.newest_seq() == 2
+    assert json.loads(next(view.since(1)))["x"] == 5
+
+
+def test_a_deleted_element_stays_deleted_until_a_newer_version(sql):
+    draw(sql, 1, element("a", 3))
+    assert draw(sql, 2, element("a", 4, isDeleted=True)) == ["a"]
+    assert draw(sql, 3, element("a", 3)) == []
+    assert list(Board(sql).live()) == []
+    assert json.loads(next(Board(sql).since(1)))["isDeleted"] is True
+    assert Board(sql).totals().tombstones == 1
+    assert draw(sql, 3, element("a", 5)) == ["a"]
+    assert Board(sql).totals().live == 1
+    assert Board(sql).totals().tombstones == 0
+
+
+def test_totals_equal_what_is_there(sql):
+    for seq in range(1, 30):
+        draw(sql, seq, element(f"e{seq % 7}", seq, isDeleted=seq % 3 == 0, strokeColor="#" + "0" * (seq % 5)))
+    counted = sql.connection.execute(
+        "SELECT sum(deleted = 0), sum(deleted = 1), sum(length(data)) FROM elements"
+    ).fetchone()
+    assert Board(sql).totals() == Totals(*counted)
+
+
+def test_the_oldest_tombstones_go_when_there_are_too_many(sql, monkeypatch):
+    monkeypatch.setattr(board, "MAX_TOMBSTONES", 10)
+    monkeypatch.setattr(board, "TOMBSTONES_PRUNED", 4)
+    for seq in range(1, 12):
+        draw(sql, seq, element(f"e{seq}", isDeleted=True))
+    view = Board(sql)
+    assert view.horizon() == 4
+    assert ids(view.since(0)) == [f"e{seq}" for seq in range(5, 12)]
+    assert view.totals().tombstones == 7
+    assert view.totals().size == sum(len(text) for text in view.since(0))
+
+
+def message(seq, client_id="m", user_id="g1"):
+    return Message(seq, client_id, user_id, "Alice", "#fff", "text", "<p>text</p>", 1000 + seq)
+
+
+def test_messages_are_read_in_pages(sql):
+    log = Log(sql)
+    assert (log.newest_seq(), log.newest(5), log.find("g1", "m1")) == (0, [], None)
+    for seq in range(1, 11):
+        log.append(message(seq, f"m{seq}"))
+    assert [entry.seq for entry in log.newest(3)] == [8, 9, 10]
+    assert [entry.seq for entry in log.before(4, 2)] == [2, 3]
+    assert [entry.seq for entry in log.since(8, 9)] == [9, 10]
+    assert log.newest_seq() == 10
+    assert log.find("g1", "m4") == message(4, "m4")
+    assert log.find("g2", "m4") is None
+
+
+def test_a_client_id_belongs_to_one_person(sql):
+    log = Log(sql)
+    log.append(message(1, "m", "g1"))
+    log.append(message(2, "m", "g2"))
+    with pytest.raises(apsw.ConstraintError):
+        log.append(message(3, "m", "g1"))
