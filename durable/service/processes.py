@@ -111,7 +111,9 @@ def _from_proc(pid: int) -> tuple[str, int] | None:
 
 def _from_ps(pid: int) -> tuple[str, int] | None:
     command = ["ps", "-o", "state=,lstart=", "-p", str(pid)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    answer = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
     state, _, started = answer.stdout.strip().partition(" ")
     if not state:
         return None

@@ -31,7 +31,9 @@ def runtime_directory(data_dir: Path, bases: Iterable[Path] | None = None) -> Pa
     name = f"durable-{os.getuid()}-{digest}"
     for base in _default_bases() if bases is None else bases:
         path = base / name
-        if len(os.fsencode(path)) + 1 + LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH and os.access(base, os.W_OK):
+        if len(os.fsencode(path)) + 1 + LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH and os.access(
+            base, os.W_OK
+        ):
             return _private(path)
     raise ServiceError("No directory short enough for Unix sockets: set XDG_RUNTIME_DIR to a writable one.")
 
@@ -55,7 +57,7 @@ def make_private_directory(path: Path) -> Path:
 def _default_bases() -> list[Path]:
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     bases = [Path(named)] if named else []
-    return [*bases, Path(tempfile.gettempdir()), Path("/tmp")]
+    return [*bases, Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - made private, and refused when it is not ours
 
 
 def _private(path: Path) -> Path:
@@ -64,7 +66,9 @@ def _private(path: Path) -> Path:
         path.mkdir(mode=0o700)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise ServiceError(f"{path} exists and is not this user's directory: remove it, or set XDG_RUNTIME_DIR.")
+        raise ServiceError(
+            f"{path} exists and is not this user's directory: remove it, or set XDG_RUNTIME_DIR."
+        )
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
     return path

@@ -103,7 +103,9 @@ class Valkey:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(descriptor)
-                    raise ServiceError(f"Another Redis server still uses {self.directory}: stop it first.") from None
+                    raise ServiceError(
+                        f"Another Redis server still uses {self.directory}: stop it first."
+                    ) from None
                 time.sleep(0.02)
         self._lock = descriptor
 
@@ -148,7 +150,10 @@ class Valkey:
             "loglevel": "notice",
             "always-show-logo": "no",
         }
-        server = [str(self._binary), *(word for name, value in settings.items() for word in (f"--{name}", value))]
+        server = [
+            str(self._binary),
+            *(word for name, value in settings.items() for word in (f"--{name}", value)),
+        ]
         guarding = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(self._life_reader)]
         return [*guarding, *server]
 
@@ -163,10 +168,14 @@ class Valkey:
             if answer.startswith(b"+PONG"):
                 return
             if process.poll() is not None:
-                raise ServiceError(f"The embedded Valkey ended at start (exit {process.returncode}).", self.log_tail())
+                raise ServiceError(
+                    f"The embedded Valkey ended at start (exit {process.returncode}).", self.log_tail()
+                )
             allowed = LOADED_WITHIN if answer.startswith(b"-LOADING") else timeout
             if time.monotonic() - begun > allowed:
-                raise ServiceError(f"The embedded Valkey did not answer within {allowed:g} s.", self.log_tail())
+                raise ServiceError(
+                    f"The embedded Valkey did not answer within {allowed:g} s.", self.log_tail()
+                )
             time.sleep(0.005)
 
     def wait(self) -> int:

@@ -1,0 +1,63 @@
+"""A child's tie to its supervisor: one pipe tells that the supervisor is gone, another says that the child is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+LIFE_VARIABLE = "DURABLE_LIFE_FD"
+REPORT_VARIABLE = "DURABLE_REPORT_FD"
+
+#: Seconds a child may use for a clean end after its supervisor died, before it is ended the hard way.
+ORPHAN_GRACE = 3.0
+
+
+class ReadyReport(msgspec.Struct, frozen=True):
+    """One line from child to supervisor: it serves now, and (a worker) under this session id."""
+
+    worker: str | None = None
+
+
+class Lifeline:
+    """The child's ends of both pipes; a process started by hand has neither, and then nothing here does anything."""
+
+    def __init__(self, life: int | None = None, report: int | None = None) -> None:
+        self._life = life
+        self._report = report
+
+    @classmethod
+    def inherit(cls) -> Lifeline:
+        """Take over the pipes named in the environment, and unname them so that no grandchild believes them its own."""
+        life, report = (os.environ.pop(name, "") for name in (LIFE_VARIABLE, REPORT_VARIABLE))
+        for descriptor in (life, report):
+            if descriptor:
+                os.set_inheritable(int(descriptor), False)
+        return cls(int(life) if life else None, int(report) if report else None)
+
+    def watch(self, on_orphaned: Callable[[], None], grace: float = ORPHAN_GRACE) -> None:
+        """From now on call ``on_orphaned`` (in a thread of its own) when the supervisor dies, and exit after ``grace``."""
+        if self._life is not None:
+            threading.Thread(
+                target=self._wait_for_end, args=(self._life, on_orphaned, grace), name="lifeline", daemon=True
+            ).start()
+
+    def report_ready(self, worker: str | None = None) -> None:
+        """Tell the supervisor that this process serves; a worker calls it again for each new session."""
+        if self._report is not None:
+            with contextlib.suppress(OSError):  # a supervisor that died is the other pipe's business
+                os.write(self._report, msgspec.json.encode(ReadyReport(worker)) + b"\n")
+
+    @staticmethod
+    def _wait_for_end(life: int, on_orphaned: Callable[[], None], grace: float) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(life, 1):
+                pass
+        # The clean end runs beside this thread; whatever it is stuck in, the process does not stay.
+        timer = threading.Timer(grace, os._exit, args=(1,))
+        timer.daemon = True
+        timer.start()
+        on_orphaned()
