@@ -1,4 +1,4 @@
-"""The Django app of counters."""
+"""The Django app of counters: no models of its own, every counter is an object."""
 
 from django.apps import AppConfig
 
@@ -7,3 +7,4 @@ class CountersConfig(AppConfig):
     """Names the app."""
 
     name = "counters"
+    verbose_name = "Counters"
