@@ -22,6 +22,8 @@ NO_COMPILER = re.compile(
     r"|[Nn]o (?:acceptable )?C compiler|Failed building wheel|linker `cc` not found|Python\.h: No such file"
 )
 
+ERROR = re.compile(r"(?i)(npm )?err(or)?\b|\S*Error:")
+
 
 class SetupError(Exception):
     """What stops the setup, in one line that says what to do about it."""
@@ -139,6 +141,12 @@ def explain(output: str) -> str:
         )
     if NO_NETWORK.search(output):
         return "the package registry cannot be reached; check the network"
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(?i)(npm )?err(or)?[:! ]|\S*Error:|CommandError", line)]
-    return (errors or lines or ["no output"])[-1][:200]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    told = [index for index, line in enumerate(lines) if ERROR.match(line)]
+    if not told:
+        return (lines or ["no output"])[-1][:200]
+    cause = lines[told[-1]]
+    if cause.endswith(":"):
+        cause = " ".join([cause, *lines[told[-1] + 1 : told[-1] + 3]])
+    return cause[:200]

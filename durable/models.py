@@ -116,7 +116,7 @@ class ApiToken(models.Model):
         return token, text
 
     @classmethod
-    def find(cls, text: str) -> Self | None:
+    def find(cls, text: str) -> "ApiToken | None":
         """The live token with this text, or None for one that is malformed, unknown or revoked."""
         mark, _, rest = text.partition("_")
         prefix, _, secret = rest.partition("_")
@@ -192,7 +192,7 @@ class AuditEntry(models.Model):
         name: str = "",
         result: str = Result.OK,
         **details: Any,
-    ) -> Self:
+    ) -> "AuditEntry":
         """Add an entry. Call it before what it records, so that nothing is looked at without a trace."""
         return cls._default_manager.create(
             who=who,
@@ -215,7 +215,7 @@ class AuditEntry(models.Model):
         name: str = "",
         result: str = Result.OK,
         **details: Any,
-    ) -> Self:
+    ) -> "AuditEntry":
         """`record` for async callers."""
         return await cls._default_manager.acreate(
             who=who,

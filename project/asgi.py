@@ -22,13 +22,12 @@ from .routing import http_urlpatterns, websocket_urlpatterns
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RawPath:
     """Gives the router the path as it came, percent-encoded, in `scope["path_remaining"]`."""
 
-    def __init__(self, router: Application) -> None:
+    def __init__(self, router: Any) -> None:
         self.router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,9 +47,14 @@ async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 4404, "reason": "no such socket"})
 
 
+def catch_all(target: Any) -> Any:
+    """A last route that takes every path. Channels routes ASGI applications, which Django's types do not know."""
+    return re_path(r"", target)
+
+
 application = ProtocolTypeRouter(
     {
-        "http": RawPath(URLRouter([*http_urlpatterns, re_path(r"", django_application)])),
-        "websocket": RawPath(URLRouter([*websocket_urlpatterns, re_path(r"", no_such_socket)])),
+        "http": RawPath(URLRouter([*http_urlpatterns, catch_all(django_application)])),
+        "websocket": RawPath(URLRouter([*websocket_urlpatterns, catch_all(no_such_socket)])),
     }
 )

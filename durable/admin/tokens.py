@@ -25,8 +25,9 @@ class ApiTokenForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "scopes" in self.fields:
-            self.fields["scopes"].choices = [(scope, scope) for scope in durable_settings().api_scopes]
+        scopes = self.fields.get("scopes")
+        if isinstance(scopes, forms.MultipleChoiceField):
+            scopes.choices = [(scope, scope) for scope in durable_settings().api_scopes]
 
 
 @admin.register(ApiToken)

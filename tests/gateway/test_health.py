@@ -1,0 +1,75 @@
+"""Probes and metrics: honest about readiness, and numbers only for those who may see them."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from durable.gateway import health
+from durable.gateway.health import Metrics, Readyz
+from durable.models import ApiToken
+
+
+async def get(app: Any, client: tuple[str, int] = ("127.0.0.1", 5), **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app=app, client=client)
+    async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7") as browser:
+        return await browser.get("/", headers=headers)
+
+
+async def test_ready_when_every_dependency_is_ok() -> None:
+    async def readiness() -> dict[str, str]:
+        return {"redis": "ok", "workers": "ok"}
+
+    answer = await get(Readyz.as_asgi(readiness=readiness))
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "redis": "ok", "workers": "ok"})
+
+
+async def test_not_ready_names_what_is_missing() -> None:
+    async def readiness() -> dict[str, str]:
+        return {"redis": "ok", "workers": "none is alive"}
+
+    answer = await get(Readyz.as_asgi(readiness=readiness))
+    assert (answer.status_code, answer.json()["workers"]) == (503, "none is alive")
+
+
+async def test_not_ready_when_asking_fails() -> None:
+    async def readiness() -> dict[str, str]:
+        raise ConnectionError("refused")
+
+    answer = await get(Readyz.as_asgi(readiness=readiness))
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "cluster": "refused"})
+
+
+async def test_not_ready_when_a_dependency_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PROBE_SECONDS", 0.01)
+
+    async def readiness() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+    answer = await get(Readyz.as_asgi(readiness=readiness))
+    assert (answer.status_code, answer.json()["cluster"]) == (503, "no answer within 0.01 s")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", ""])
+async def test_metrics_are_shown_to_this_machine(address: str) -> None:
+    answer = await get(Metrics.as_asgi(), client=(address, 5))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "python_info" in answer.text
+
+
+@pytest.mark.parametrize("headers", [{"x-forwarded-for": "1.2.3.4"}, {"forwarded": "for=1.2.3.4"}])
+async def test_metrics_are_not_shown_through_a_proxy(headers: dict[str, str]) -> None:
+    assert (await get(Metrics.as_asgi(), **headers)).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_metrics_are_shown_elsewhere_for_a_token_with_the_scope() -> None:
+    _, right = await asyncio.to_thread(ApiToken.issue, "prometheus", ["objects"])
+    _, wrong = await asyncio.to_thread(ApiToken.issue, "other", ["rooms"])
+    far = ("192.0.2.1", 5)
+    assert (await get(Metrics.as_asgi(), client=far)).status_code == 401
+    assert (await get(Metrics.as_asgi(), client=far, authorization=f"Bearer {wrong}")).status_code == 401
+    assert (await get(Metrics.as_asgi(), client=far, authorization=f"Bearer {right}")).status_code == 200
