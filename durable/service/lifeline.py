@@ -38,7 +38,7 @@ class Lifeline:
                 os.set_inheritable(int(descriptor), False)
         return cls(int(life) if life else None, int(report) if report else None)
 
-    def watch(self, on_orphaned: Callable[[], None], grace: float = ORPHAN_GRACE) -> None:
+    def watch(self, on_orphaned: Callable[[], object], grace: float = ORPHAN_GRACE) -> None:
         """From now on call ``on_orphaned`` (in a thread of its own) when the supervisor dies, and exit after ``grace``."""
         if self._life is not None:
             threading.Thread(
@@ -52,7 +52,7 @@ class Lifeline:
                 os.write(self._report, msgspec.json.encode(ReadyReport(worker)) + b"\n")
 
     @staticmethod
-    def _wait_for_end(life: int, on_orphaned: Callable[[], None], grace: float) -> None:
+    def _wait_for_end(life: int, on_orphaned: Callable[[], object], grace: float) -> None:
         with contextlib.suppress(OSError):
             while os.read(life, 1):
                 pass
