@@ -27,6 +27,25 @@ PALETTE = (
 """Colours of people; white text on each has a contrast of at least 4 to 1 and none is mistaken for the page's own blue and red."""
 
 
+@dataclass
+class Pace:
+    """A token bucket: `burst` at once, `per_second` in the long run. Times are seconds of any steady clock."""
+
+    burst: float
+    per_second: float
+    left: float = -1.0
+    at: float = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Take one token if there is one."""
+        refilled = self.burst if self.left < 0 else self.left + (now - self.at) * self.per_second
+        self.left, self.at = min(self.burst, refilled), now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
 @dataclass(frozen=True)
 class StoredElement:
     """What the room remembers of an element when it decides a merge. `size` is the length of its stored JSON."""

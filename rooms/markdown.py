@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
 from urllib.parse import urlsplit
 
 import nh3
@@ -89,10 +90,15 @@ def _parser() -> MarkdownIt:
 
 
 _render = _parser().render
+_MARKUP = re.compile(r"[\[\]!*_`~<>|\\]")
+MAX_MARKUP = 500
+"""Characters of markup in a message that is still rendered; nested brackets cost the square of their number."""
 
 
 def to_html(text: str) -> str:
-    """Render one chat message; the result is safe to insert into a page."""
+    """Render one chat message; the result is safe to insert into a page. What is mostly markup is shown as it was typed."""
+    if len(_MARKUP.findall(text)) > MAX_MARKUP:
+        return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
     html = _render(text)
     return nh3.clean(
         html,

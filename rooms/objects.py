@@ -1,0 +1,311 @@
+"""The durable objects of this app: `Room`, and `DemoChat`, the tutorial's chat.
+
+Neither keeps anything in memory: who is here is in the sockets' attachments, the rest in the database, so a room that slept, moved or
+crashed goes on where it was. A refused frame raises `FrameError` before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from durable import DurableObject, WebSocket
+
+from . import board, chat, protocol
+from .board import Board
+from .chat import Log, Message
+from .elements import parse_element
+from .logic import clean_name, colour_of, distinct_people, public
+from .markdown import to_html
+from .protocol import FrameError, render
+
+HEARTBEAT_MS = 30_000
+LIMITS = {
+    "text": protocol.MAX_TEXT,
+    "elements": protocol.MAX_ELEMENTS_PER_FRAME,
+    "frame": protocol.MAX_FRAME_BYTES,
+    "element": protocol.MAX_ELEMENT_BYTES,
+    "board_elements": protocol.MAX_LIVE_ELEMENTS,
+    "history": protocol.HISTORY_PAGE,
+}
+
+
+class Beating(DurableObject, abstract=True):
+    """An object that tells its sockets every 30 seconds how many are here, by alarm, so that it may sleep in between."""
+
+    async def start(self) -> None:
+        """Let the gateway answer pings."""
+        self.ctx.set_web_socket_auto_response("ping", "pong")
+
+    async def alarm(self, info: Any) -> None:
+        """Arm the next beat before anything can fail, then beat; an empty room stops."""
+        if not self.ctx.get_web_sockets():
+            return
+        self.ctx.storage.set_alarm(self.ctx.now() + HEARTBEAT_MS)
+        self._beat()
+
+    async def web_socket_resume(self) -> None:
+        """After a takeover: frames may have been lost with the old owner, so say at once where things stand."""
+        self._keep_beating()
+        self._beat()
+
+    def _keep_beating(self) -> None:
+        if self.ctx.storage.get_alarm() is None:
+            self.ctx.storage.set_alarm(self.ctx.now() + HEARTBEAT_MS)
+
+    def _others(self, gone: WebSocket) -> list[WebSocket]:
+        return [ws for ws in self.ctx.get_web_sockets() if ws.id != gone.id]
+
+    def _beat(self) -> None:
+        raise NotImplementedError
+
+
+class Room(Beating):
+    """A shared room: chat and a whiteboard, in one order of events numbered by `seq`."""
+
+    key = "Room"
+    migrations = (chat.SCHEMA + board.SCHEMA,)
+
+    # --- sockets -----------------------------------------------------------------------------------
+
+    async def web_socket_connect(self, ws: WebSocket) -> None:
+        """Let a person in: they get everything they miss, the others hear of them if it is their first socket."""
+        user = dict(ws.user or {})
+        me = {
+            "user_id": str(user["id"]),
+            "name": str(user["name"]),
+            "color": colour_of(str(user["id"])),
+            "guest": bool(user.get("guest", True)),
+        }
+        tag = _tag(me["user_id"])
+        known = bool(self.ctx.get_web_sockets(tag))
+        self.ctx.accept_web_socket(ws, (tag,))
+        ws.attachment = me
+        self._keep_beating()
+        self._welcome(ws, _since(ws.url))
+        if not known:
+            self.ctx.broadcast(render("join", user=public(me)), exclude=[ws])
+
+    async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
+        """Handle one frame; one that is refused has no effect but an error frame to its sender."""
+        try:
+            self._handle(ws, protocol.parse(message))
+        except FrameError as error:
+            ws.send(error.render())
+
+    async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
+        """Tell the others when a person's last socket is gone."""
+        others = self._others(ws)
+        if not others:
+            self.ctx.storage.delete_alarm()
+            return
+        me = ws.attachment
+        if me and not any(_tag(me["user_id"]) in other.tags for other in others):
+            self.ctx.broadcast(render("leave", user=public(me)), exclude=[ws])
+
+    # --- methods for pages, commands and the admin ---------------------------------------------------
+
+    async def summary(self) -> dict[str, int]:
+        """How much is in this room: `seq`, `messages`, `elements`, `people`."""
+        messages = next(iter(self.ctx.storage.sql.exec("SELECT count(*) FROM messages")))[0]
+        live = self._board.totals().live
+        return {"seq": self._seq(), "messages": messages, "elements": live, "people": self._active_users()}
+
+    # --- frames ------------------------------------------------------------------------------------
+
+    def _handle(self, ws: WebSocket, frame: protocol.ClientFrame) -> None:
+        match frame:
+            case protocol.Chat():
+                self._chat(ws, frame)
+            case protocol.Draw():
+                self._draw(ws, frame)
+            case protocol.Presence():
+                self._presence(ws, frame)
+            case protocol.Sync():
+                self._welcome(ws, frame.since)
+            case protocol.History():
+                self._history(ws, frame)
+            case protocol.Rename():
+                self._rename(ws, frame)
+
+    def _chat(self, ws: WebSocket, frame: protocol.Chat) -> None:
+        me = ws.attachment
+        message = self._log.find(me["user_id"], frame.id)
+        if message is None:
+            message = Message(
+                seq=self._seq() + 1,
+                id=frame.id,
+                user_id=me["user_id"],
+                user=me["name"],
+                color=me["color"],
+                text=frame.text,
+                html=to_html(frame.text),
+                timestamp=self.ctx.now(),
+            )
+            self._log.append(message)
+            self.ctx.broadcast(render("chat", **msgspec.structs.asdict(message)), exclude=[ws])
+        ws.send(render("ack", id=frame.id, seq=message.seq, timestamp=message.timestamp, html=message.html))
+
+    def _draw(self, ws: WebSocket, frame: protocol.Draw) -> None:
+        me = ws.attachment
+        elements = [parse_element(raw, frame.id) for raw in frame.elements]
+        outcome = self._board.plan(elements, frame.id)
+        seq = self._seq()
+        if outcome.winners:
+            seq += 1
+            self._board.apply(outcome, seq)
+            drawn = protocol.raw_list(element.json for element in outcome.winners)
+            text = render("draw", seq=seq, user=me["name"], user_id=me["user_id"], elements=drawn)
+            self.ctx.broadcast(text, exclude=[ws])
+        ws.send(render("ack", id=frame.id, seq=seq))
+
+    def _presence(self, ws: WebSocket, frame: protocol.Presence) -> None:
+        me = ws.attachment
+        seen = {
+            name: value for name, value in msgspec.structs.asdict(frame).items() if value is not msgspec.UNSET
+        }
+        text = render("presence", id=me["user_id"], user=me["name"], color=me["color"], **seen)
+        self.ctx.broadcast(text, exclude=[ws], volatile=f"presence:{me['user_id']}")
+
+    def _history(self, ws: WebSocket, frame: protocol.History) -> None:
+        page = self._log.before(frame.before, protocol.HISTORY_PAGE + 1)
+        newest = page[-protocol.HISTORY_PAGE :]
+        ws.send(render("history", messages=newest, more=len(page) > len(newest)))
+
+    def _rename(self, ws: WebSocket, frame: protocol.Rename) -> None:
+        me = ws.attachment
+        if not me["guest"]:
+            raise FrameError("not_allowed", "An account keeps its name.")
+        renamed = {**me, "name": clean_name(frame.name, me["user_id"])}
+        if renamed != me:
+            for mine in self.ctx.get_web_sockets(_tag(me["user_id"])):
+                mine.attachment = renamed
+        self.ctx.broadcast(render("rename", user=public(renamed)))
+
+    # --- what a client gets when it comes or missed something -----------------------------------------
+
+    def _welcome(self, ws: WebSocket, since: int) -> None:
+        """Everything after `since`, or everything; the first frame of a socket and the answer to `sync`."""
+        me = ws.attachment
+        seq = self._seq()
+        messages = self._missed_messages(since, seq)
+        if messages is None:
+            mode, elements = "snapshot", self._board.live()
+            messages = self._log.newest(protocol.SNAPSHOT_MESSAGES)
+        else:
+            mode, elements = "delta", self._board.since(since)
+        head = {
+            "you": {**public(me), "guest": me["guest"]},
+            "users": self._people(),
+            "title": str((ws.user or {}).get("title", "")),
+            "seq": seq,
+            "mode": mode,
+            "limits": LIMITS,
+        }
+        for frame in _in_parts(head, [message.to_json() for message in messages], elements):
+            ws.send(frame)
+
+    def _missed_messages(self, since: int, seq: int) -> list[Message] | None:
+        """The messages of a delta, or None when the client must start afresh."""
+        if not 0 < since <= seq or since < self._board.horizon():
+            return None
+        missed = self._log.since(since, protocol.DELTA_MESSAGES + 1)
+        return missed if len(missed) <= protocol.DELTA_MESSAGES else None
+
+    def _beat(self) -> None:
+        self.ctx.broadcast(render("heartbeat", activeUsers=self._active_users(), seq=self._seq()))
+
+    def _active_users(self) -> int:
+        return len({tag for ws in self.ctx.get_web_sockets() for tag in ws.tags})
+
+    def _people(self) -> list[dict[str, Any]]:
+        return distinct_people(ws.attachment for ws in self.ctx.get_web_sockets())
+
+    def _seq(self) -> int:
+        return max(self._log.newest_seq(), self._board.newest_seq())
+
+    @property
+    def _log(self) -> Log:
+        return Log(self.ctx.storage.sql)
+
+    @property
+    def _board(self) -> Board:
+        return Board(self.ctx.storage.sql)
+
+
+def _tag(user_id: str) -> str:
+    """The one tag of a socket: whose it is, so that people can be told apart without reading attachments."""
+    return f"user:{user_id}"
+
+
+def _since(url: str) -> int:
+    values = parse_qs(urlsplit(url).query).get("since", ["0"])
+    return int(values[-1]) if values[-1].isascii() and values[-1].isdecimal() and len(values[-1]) <= 16 else 0
+
+
+def _in_parts(head: dict[str, Any], messages: list[str], elements: Iterator[str]) -> Iterator[str]:
+    """A welcome frame and as many part frames as the content needs."""
+    chunks = protocol.parts(messages, elements)
+    first = next(chunks)
+    upcoming = next(chunks, None)
+    yield render("welcome", **head, messages=first[0], elements=first[1], complete=upcoming is None)
+    while upcoming is not None:
+        current, upcoming = upcoming, next(chunks, None)
+        yield render("part", messages=current[0], elements=current[1], last=upcoming is None)
+
+
+class _Said(msgspec.Struct):
+    user: str
+    text: str
+
+
+_said = msgspec.json.Decoder(_Said)
+
+
+class DemoChat(Beating):
+    """The tutorial's chat room: what one says, the others receive; nothing is kept."""
+
+    key = "DemoChat"
+
+    async def web_socket_connect(self, ws: WebSocket) -> None:
+        """Let anybody in."""
+        self.ctx.accept_web_socket(ws)
+        self._keep_beating()
+
+    async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
+        """Pass `{"user","text"}` on to the others with the time."""
+        try:
+            said = parse_demo(message)
+        except FrameError as error:
+            ws.send(render("error", message=error.message))
+            return
+        text = msgspec.json.encode(
+            {"user": said.user, "text": said.text, "timestamp": self.ctx.now()}
+        ).decode()
+        self.ctx.broadcast(text, exclude=[ws])
+
+    async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
+        """The last one turns off the light."""
+        if not self._others(ws):
+            self.ctx.storage.delete_alarm()
+
+    def _beat(self) -> None:
+        self.ctx.broadcast(render("heartbeat", activeUsers=len(self.ctx.get_web_sockets())))
+
+
+def parse_demo(message: str | bytes) -> _Said:
+    """One frame of the demonstration chat, or `FrameError`."""
+    if isinstance(message, bytes):
+        raise FrameError("bad_frame", "Frames are JSON text, not binary.")
+    try:
+        said = _said.decode(message.encode())
+    except msgspec.ValidationError as error:
+        raise FrameError("bad_frame", f'Send {{"user": "Alice", "text": "Hello!"}}: {error}.') from None
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        raise FrameError("bad_json", "The frame is not JSON.") from None
+    if len(said.user) > 100 or len(said.text) > protocol.MAX_TEXT:
+        raise FrameError("text_too_long", f"A user is at most 100 characters, a text {protocol.MAX_TEXT}.")
+    return said
