@@ -13,6 +13,7 @@ from rooms.logic import (
     MAX_NAME,
     MAX_VERSION_STEP,
     PALETTE,
+    Pace,
     StoredElement,
     Totals,
     beats,
@@ -140,3 +141,10 @@ def test_several_tabs_are_one_person():
         {"id": "g1", "name": "Alice", "color": "#fff"},
         {"id": "u2", "name": "Bob", "color": "#000"},
     ]
+
+
+def test_a_pace_allows_a_burst_and_then_so_many_a_second():
+    pace = Pace(burst=3, per_second=2)
+    assert [pace.allows(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [pace.allows(10.5) for _ in range(2)] == [True, False]
+    assert [pace.allows(100.0) for _ in range(4)] == [True, True, True, False]

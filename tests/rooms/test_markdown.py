@@ -165,3 +165,7 @@ def test_a_link_shows_where_it_leads(text, shown):
 )
 def test_the_longest_nonsense_is_rendered(text):
     assert to_html(text) is not None
+
+
+def test_what_is_mostly_markup_is_shown_as_typed():
+    assert to_html("[" * 600 + "\n<b>") == "<p>" + "[" * 600 + "<br>\n&lt;b&gt;</p>"
