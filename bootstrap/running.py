@@ -121,7 +121,12 @@ def command(
     with log.open("wb") as out:
         try:
             code = subprocess.call(
-                line, cwd=str(cwd), env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                line,
+                cwd=str(cwd or ROOT),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
             )
         except OSError as error:
             raise SetupError(f"{name}: cannot run {line[0]}: {error.strerror}") from None
