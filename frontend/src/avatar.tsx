@@ -1,0 +1,12 @@
+/** A person as a coloured disc with initials. */
+
+import type { ReactNode } from "react";
+import { initials, inkOn } from "./identity";
+
+export function Avatar({ name, color }: { readonly name: string; readonly color: string }): ReactNode {
+  return (
+    <span className="avatar" style={{ backgroundColor: color, color: inkOn(color) }} aria-hidden="true">
+      {initials(name)}
+    </span>
+  );
+}

@@ -1,0 +1,380 @@
+/** One visit to a room: the socket, what the room said so far, and what this page still has to tell it. */
+
+import * as chat from "./chat-log";
+import { newId } from "./identity";
+import {
+  type BoardElement,
+  type ClientFrame,
+  type Limits,
+  type Message,
+  type PresenceState,
+  parseFrame,
+  type RoomConfig,
+  type ServerFrame,
+  type User,
+  type You,
+} from "./protocol";
+import { SceneSync } from "./scene-sync";
+import { type Connection, RoomSocket } from "./socket";
+
+export interface RoomState {
+  readonly connection: Connection;
+  readonly you: You | null;
+  readonly users: readonly User[];
+  readonly title: string;
+  readonly log: chat.ChatLog;
+  readonly loadingOlder: boolean;
+  /** Messages of others that arrived while the conversation was out of sight. */
+  readonly unread: number;
+  /** Ids of people who are writing. */
+  readonly typing: readonly string[];
+  readonly limits: Limits;
+  /** Something to tell the person, until dismissed. */
+  readonly notice: string | null;
+}
+
+/** What the board does with the room's news. */
+export interface BoardListener {
+  /** Elements the room sent. */
+  receive(elements: readonly BoardElement[]): void;
+  /** The whole board has arrived; `ids` names all of it after a snapshot. */
+  settle(ids: ReadonlySet<string> | null): void;
+  presence(id: string, presence: PresenceState): void;
+  /** Who is here, or how they look, has changed. */
+  people(users: readonly User[]): void;
+  /** There may be something to send again. */
+  flush(): void;
+}
+
+const DEFAULT_LIMITS: Limits = { text: 4000, elements: 500, frame: 256 * 1024, element: 128 * 1024, board_elements: 5000 };
+const TYPING_FOR_MS = 5_000;
+const RATE_PAUSE_MS = 1_500;
+/** Errors that mean "not now"; the others mean "not this". */
+const PASSING_ERRORS: ReadonlySet<string> = new Set(["rate_limited", "internal"]);
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  board_full: "The board is full. Delete something before you add more.",
+  element_too_large: "That drawing is too large to share. The others do not see it.",
+  bad_element: "The room does not take this kind of drawing. The others do not see it.",
+  version_too_high: "The room does not take this change. The others do not see it.",
+};
+
+export class RoomSession {
+  readonly scene = new SceneSync(newId);
+  private state: RoomState;
+  private readonly watchers = new Set<() => void>();
+  private readonly socket: RoomSocket;
+  private board: BoardListener | null = null;
+  private backlog: ((board: BoardListener) => void)[] = [];
+  private readonly typingTimers = new Map<string, number>();
+  /** Everything up to here has arrived, without gaps. */
+  private seq = 0;
+  /** While a welcome continues in parts: the number it leads up to, and the elements named so far. */
+  private arriving: { seq: number; ids: Set<string> | null } | null = null;
+  private pausedUntil = 0;
+  private name: string;
+  private chatInSight = true;
+
+  constructor(
+    private readonly config: RoomConfig,
+    name: string,
+  ) {
+    this.name = name;
+    this.state = {
+      connection: { state: "connecting" },
+      you: null,
+      users: [],
+      title: config.title,
+      log: chat.EMPTY_LOG,
+      loadingOlder: false,
+      unread: 0,
+      typing: [],
+      limits: DEFAULT_LIMITS,
+      notice: null,
+    };
+    this.socket = new RoomSocket({
+      address: () => this.address(),
+      onText: (text) => this.hear(text),
+      onChange: (connection) => this.connectionChanged(connection),
+    });
+  }
+
+  start(): void {
+    this.socket.start();
+  }
+
+  readonly subscribe = (watcher: () => void): (() => void) => {
+    this.watchers.add(watcher);
+    return () => this.watchers.delete(watcher);
+  };
+
+  readonly read = (): RoomState => this.state;
+
+  /** The board is loaded later than the conversation; what came meanwhile is told now. */
+  attach(board: BoardListener): () => void {
+    this.board = board;
+    board.people(this.state.users);
+    for (const tell of this.backlog.splice(0)) tell(board);
+    return () => {
+      this.board = null;
+    };
+  }
+
+  get isLive(): boolean {
+    return this.state.connection.state === "live" && this.arriving === null;
+  }
+
+  /** False while the room asked for a pause or the network does not keep up: changes gather meanwhile. */
+  get mayDraw(): boolean {
+    return this.isLive && Date.now() >= this.pausedUntil && this.socket.buffered < 512 * 1024;
+  }
+
+  get hasUnsent(): boolean {
+    return this.state.log.outgoing.some((own) => own.refusal === undefined);
+  }
+
+  sendText(text: string): boolean {
+    return this.socket.send(text);
+  }
+
+  say(text: string): void {
+    const own = { id: newId(), text, timestamp: Date.now() };
+    this.update({ log: chat.post(this.state.log, own) });
+    if (this.isLive) this.send({ type: "chat", id: own.id, text });
+  }
+
+  sayAgain(id: string): void {
+    const own = this.state.log.outgoing.find((other) => other.id === id);
+    if (!own) return;
+    this.update({ log: chat.post(this.state.log, { id, text: own.text, timestamp: Date.now() }) });
+    if (this.isLive) this.send({ type: "chat", id, text: own.text });
+  }
+
+  unsay(id: string): void {
+    this.update({ log: chat.drop(this.state.log, id) });
+  }
+
+  loadOlder(): void {
+    const first = this.state.log.messages[0];
+    if (!first || this.state.loadingOlder || !this.isLive) return;
+    this.update({ loadingOlder: this.send({ type: "history", before: first.seq }) });
+  }
+
+  rename(name: string): void {
+    this.name = name;
+    const { you } = this.state;
+    if (you) {
+      this.update({ you: { ...you, name }, users: this.state.users.map((user) => (user.id === you.id ? { ...user, name } : user)) });
+    }
+    this.send({ type: "rename", name });
+  }
+
+  presence(presence: PresenceState): void {
+    if (this.isLive && this.socket.buffered < 16 * 1024) this.send({ type: "presence", ...presence });
+  }
+
+  reconnect(): void {
+    this.socket.hurry();
+  }
+
+  notify(notice: string | null): void {
+    this.update({ notice });
+  }
+
+  setChatInSight(inSight: boolean): void {
+    this.chatInSight = inSight;
+    if (inSight && this.state.unread > 0) this.update({ unread: 0 });
+  }
+
+  private address(): string {
+    const url = new URL(this.config.socket, window.location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    if (this.name) url.searchParams.set("name", this.name);
+    if (this.seq > 0) url.searchParams.set("since", String(this.seq));
+    return url.href;
+  }
+
+  private send(frame: ClientFrame): boolean {
+    return this.socket.send(JSON.stringify(frame));
+  }
+
+  private update(change: Partial<RoomState>): void {
+    this.state = { ...this.state, ...change };
+    for (const watcher of this.watchers) watcher();
+  }
+
+  private tellBoard(tell: (board: BoardListener) => void): void {
+    if (this.board) tell(this.board);
+    else this.backlog.push(tell);
+  }
+
+  private connectionChanged(connection: Connection): void {
+    if (connection.state !== "live") {
+      this.arriving = null;
+      this.scene.disconnect();
+      for (const timer of this.typingTimers.values()) window.clearTimeout(timer);
+      this.typingTimers.clear();
+      this.update({ connection, typing: [], loadingOlder: false });
+      return;
+    }
+    this.update({ connection });
+  }
+
+  private hear(text: string): void {
+    const frame = parseFrame(text);
+    if (frame) this.take(frame);
+  }
+
+  private take(frame: ServerFrame): void {
+    switch (frame.type) {
+      case "welcome": {
+        const ids = frame.mode === "snapshot" ? new Set(frame.elements.map((element) => element.id)) : null;
+        this.arriving = { seq: frame.seq, ids };
+        const log = frame.mode === "snapshot" ? chat.restart(this.state.log, frame.messages) : chat.merge(this.state.log, frame.messages);
+        this.countUnread(frame.mode === "delta" ? frame.messages : [], frame.you.id);
+        this.update({ you: frame.you, title: frame.title || this.state.title, limits: { ...DEFAULT_LIMITS, ...frame.limits }, log });
+        this.setUsers(frame.users);
+        this.elements(frame.elements);
+        this.socket.confirm();
+        if (frame.complete !== false) this.settle();
+        return;
+      }
+      case "part":
+        for (const element of frame.elements) this.arriving?.ids?.add(element.id);
+        this.update({ log: chat.merge(this.state.log, frame.messages) });
+        this.elements(frame.elements);
+        if (frame.last) this.settle();
+        return;
+      case "chat":
+        this.reach(frame.seq);
+        this.stopTyping(frame.user_id);
+        this.countUnread([frame], this.state.you?.id);
+        this.update({ log: chat.merge(this.state.log, [frame]) });
+        return;
+      case "ack":
+        this.reach(frame.seq);
+        if (this.scene.acknowledge(frame.id)) this.tellBoard((board) => board.flush());
+        else this.confirmMessage(frame.id, frame.seq, frame.timestamp, frame.html);
+        return;
+      case "draw":
+        this.reach(frame.seq);
+        for (const element of frame.elements) this.arriving?.ids?.add(element.id);
+        this.elements(frame.elements);
+        return;
+      case "presence":
+        if (frame.id === this.state.you?.id) return;
+        if (frame.typing) this.startTyping(frame.id);
+        else if (frame.typing === false) this.stopTyping(frame.id);
+        // Only the latest matters: without a board there is nobody to show it to.
+        this.board?.presence(frame.id, frame);
+        return;
+      case "join":
+      case "rename": {
+        const { user } = frame;
+        const known = this.state.users.some((other) => other.id === user.id);
+        if (user.id === this.state.you?.id) this.update({ you: { ...this.state.you, ...user } });
+        this.setUsers(known ? this.state.users.map((other) => (other.id === user.id ? user : other)) : [...this.state.users, user]);
+        return;
+      }
+      case "leave":
+        this.stopTyping(frame.user.id);
+        this.setUsers(this.state.users.filter((user) => user.id !== frame.user.id));
+        return;
+      case "history":
+        this.update({ log: chat.older(this.state.log, frame.messages, frame.more), loadingOlder: false });
+        return;
+      case "heartbeat":
+        // Frames keep their order, so a higher number here means that some frame never came.
+        if (!this.arriving && frame.seq > this.seq) this.send({ type: "sync", since: this.seq });
+        return;
+      case "error":
+        this.hearError(frame.code, frame.message, frame.id, frame.element);
+        return;
+    }
+  }
+
+  private reach(seq: number): void {
+    if (this.arriving) this.arriving.seq = Math.max(this.arriving.seq, seq);
+    else this.seq = Math.max(this.seq, seq);
+  }
+
+  /** All that the room had to catch us up on is here: from now on `seq` counts, and what was not acknowledged goes again. */
+  private settle(): void {
+    const arrived = this.arriving;
+    if (!arrived) return;
+    this.arriving = null;
+    this.seq = Math.max(this.seq, arrived.seq);
+    for (const own of this.state.log.outgoing) {
+      if (own.refusal === undefined) this.send({ type: "chat", id: own.id, text: own.text });
+    }
+    this.tellBoard((board) => {
+      board.settle(arrived.ids);
+      board.flush();
+    });
+  }
+
+  private elements(elements: readonly BoardElement[]): void {
+    if (elements.length === 0) return;
+    this.scene.learn(elements);
+    this.tellBoard((board) => board.receive(elements));
+  }
+
+  private confirmMessage(id: string, seq: number, timestamp: number | undefined, html: string | undefined): void {
+    const { you, log } = this.state;
+    if (!you) return;
+    const message = { seq, user: you.name, user_id: you.id, color: you.color, html: html ?? "", timestamp: timestamp ?? Date.now() };
+    this.update({ log: chat.confirm(log, id, message) });
+  }
+
+  private hearError(code: string, message: string, id: string | undefined, element: string | undefined): void {
+    const passing = PASSING_ERRORS.has(code);
+    if (passing) this.pausedUntil = Date.now() + RATE_PAUSE_MS;
+    if (id === undefined) {
+      if (code === "rate_limited") return;
+      console.warn(`The room answered ${code}: ${message}`);
+      return;
+    }
+    const drawing = this.scene.refuse(id, passing, element);
+    if (drawing === "given-up") this.notify(REFUSALS[code] ?? message);
+    if (drawing !== "unknown") {
+      window.setTimeout(() => this.tellBoard((board) => board.flush()), passing ? RATE_PAUSE_MS : 0);
+      return;
+    }
+    const own = this.state.log.outgoing.find((other) => other.id === id);
+    if (!own) return;
+    if (passing) {
+      window.setTimeout(() => {
+        const waiting = this.state.log.outgoing.some((other) => other.id === id && other.refusal === undefined);
+        if (waiting && this.isLive) this.send({ type: "chat", id, text: own.text });
+      }, RATE_PAUSE_MS);
+    } else {
+      this.update({ log: chat.refuse(this.state.log, id, message) });
+    }
+  }
+
+  private countUnread(messages: readonly Message[], you: string | undefined): void {
+    if (this.chatInSight) return;
+    const fresh = messages.filter((message) => message.user_id !== you).length;
+    if (fresh > 0) this.update({ unread: this.state.unread + fresh });
+  }
+
+  private setUsers(users: readonly User[]): void {
+    this.update({ users });
+    this.board?.people(users);
+  }
+
+  private startTyping(id: string): void {
+    window.clearTimeout(this.typingTimers.get(id));
+    this.typingTimers.set(
+      id,
+      window.setTimeout(() => this.stopTyping(id), TYPING_FOR_MS),
+    );
+    if (!this.state.typing.includes(id)) this.update({ typing: [...this.state.typing, id] });
+  }
+
+  private stopTyping(id: string): void {
+    window.clearTimeout(this.typingTimers.get(id));
+    this.typingTimers.delete(id);
+    if (this.state.typing.includes(id)) this.update({ typing: this.state.typing.filter((other) => other !== id) });
+  }
+}
