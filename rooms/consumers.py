@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from channels.db import database_sync_to_async
@@ -152,8 +152,13 @@ async def _person(scope: Scope) -> Person:
 
 
 def _query(scope: Scope, name: str) -> str:
-    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), encoding="utf-8", errors="replace")
-    return query.get(name, [""])[-1].strip()
+    try:
+        pairs = parse_qsl(
+            scope.get("query_string", b"").decode("latin-1"), errors="replace", max_num_fields=20
+        )
+    except ValueError:
+        return ""
+    return next((value.strip() for key, value in reversed(pairs) if key == name), "")
 
 
 def _absolute(request: Request, path: str) -> str:

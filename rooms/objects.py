@@ -73,14 +73,14 @@ class Room(Beating):
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """Let a person in: they get everything they miss, the others hear of them if it is their first socket."""
-        user = dict(ws.user or {})
-        me = {
-            "user_id": str(user["id"]),
-            "name": str(user["name"]),
-            "color": colour_of(str(user["id"])),
-            "guest": bool(user.get("guest", True)),
+        user_id = str(ws.user["id"])
+        me: dict[str, Any] = {
+            "user_id": user_id,
+            "name": str(ws.user["name"]),
+            "color": colour_of(user_id),
+            "guest": bool(ws.user.get("guest", True)),
         }
-        tag = _tag(me["user_id"])
+        tag = _tag(user_id)
         known = bool(self.ctx.get_web_sockets(tag))
         self.ctx.accept_web_socket(ws, (tag,))
         ws.attachment = me
@@ -200,7 +200,7 @@ class Room(Beating):
         head = {
             "you": {**public(me), "guest": me["guest"]},
             "users": self._people(),
-            "title": str((ws.user or {}).get("title", "")),
+            "title": str(ws.user.get("title", "")),
             "seq": seq,
             "mode": mode,
             "limits": LIMITS,

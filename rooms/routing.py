@@ -5,10 +5,10 @@ from django.urls import re_path
 from .consumers import CreateRoomConsumer, DemoChatConsumer, RoomConsumer
 
 http_urlpatterns = [
-    re_path(r"^/api/v1/rooms$", CreateRoomConsumer.as_asgi()),
+    re_path(r"^api/v1/rooms$", CreateRoomConsumer.as_asgi()),
 ]
 
 websocket_urlpatterns = [
-    re_path(r"^/ws/rooms/(?P<slug>[^/]+)/$", RoomConsumer.as_asgi()),
-    re_path(r"^/ws/demo/chat/(?P<room>[^/]+)/$", DemoChatConsumer.as_asgi()),
+    re_path(r"^ws/rooms/(?P<slug>[^/]+)/$", RoomConsumer.as_asgi()),
+    re_path(r"^ws/demo/chat/(?P<room>[^/]+)/$", DemoChatConsumer.as_asgi()),
 ]
