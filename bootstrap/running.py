@@ -112,7 +112,7 @@ def command(
     name: str,
     arguments: Sequence[Union[str, Path]],
     *,
-    cwd: Path = ROOT,
+    cwd: Optional[Path] = None,
     env: Optional[Dict[str, str]] = None,
 ) -> str:
     """Run a program with its output in `.setup/<name>.log` and return it; SetupError names the likely cause."""
