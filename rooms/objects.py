@@ -36,10 +36,6 @@ LIMITS = {
 class Beating(DurableObject, abstract=True):
     """An object that tells its sockets every 30 seconds how many are here, by alarm, so that it may sleep in between."""
 
-    async def start(self) -> None:
-        """Let the gateway answer pings."""
-        self.ctx.set_web_socket_auto_response("ping", "pong")
-
     async def alarm(self, info: Any) -> None:
         """Arm the next beat before anything can fail, then beat; an empty room stops."""
         if not self.ctx.get_web_sockets():
@@ -51,6 +47,12 @@ class Beating(DurableObject, abstract=True):
         """After a takeover: frames may have been lost with the old owner, so say at once where things stand."""
         self._keep_beating()
         self._beat()
+
+    def _let_in(self, ws: WebSocket, tags: tuple[str, ...] = ()) -> None:
+        """Accept a socket, let its gateway answer pings, and keep the beat going."""
+        self.ctx.accept_web_socket(ws, tags)
+        self.ctx.set_web_socket_auto_response("ping", "pong")
+        self._keep_beating()
 
     def _keep_beating(self) -> None:
         if self.ctx.storage.get_alarm() is None:
@@ -73,18 +75,11 @@ class Room(Beating):
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """Let a person in: they get everything they miss, the others hear of them if it is their first socket."""
-        user_id = str(ws.user["id"])
-        me: dict[str, Any] = {
-            "user_id": user_id,
-            "name": str(ws.user["name"]),
-            "color": colour_of(user_id),
-            "guest": bool(ws.user.get("guest", True)),
-        }
-        tag = _tag(user_id)
+        me = _identity(ws)
+        tag = _tag(me["user_id"])
         known = bool(self.ctx.get_web_sockets(tag))
-        self.ctx.accept_web_socket(ws, (tag,))
+        self._let_in(ws, (tag,))
         ws.attachment = me
-        self._keep_beating()
         self._welcome(ws, _since(ws.url))
         if not known:
             self.ctx.broadcast(render("join", user=public(me)), exclude=[ws])
@@ -102,8 +97,8 @@ class Room(Beating):
         if not others:
             self.ctx.storage.delete_alarm()
             return
-        me = ws.attachment
-        if me and not any(_tag(me["user_id"]) in other.tags for other in others):
+        me = ws.attachment or _identity(ws)
+        if not any(_tag(me["user_id"]) in other.tags for other in others):
             self.ctx.broadcast(render("leave", user=public(me)), exclude=[ws])
 
     # --- methods for pages, commands and the admin ---------------------------------------------------
@@ -113,6 +108,13 @@ class Room(Beating):
         messages = next(iter(self.ctx.storage.sql.exec("SELECT count(*) FROM messages")))[0]
         live = self._board.totals().live
         return {"seq": self._seq(), "messages": messages, "elements": live, "people": self._active_users()}
+
+    async def close_room(self) -> None:
+        """Forget everything that was said and drawn, and send everybody away: the room has been deleted."""
+        for ws in self.ctx.get_web_sockets():
+            ws.close(4404, "this room was deleted")
+        for table in ("messages", "elements", "board"):
+            self.ctx.storage.sql.exec(f"DELETE FROM {table}")
 
     # --- frames ------------------------------------------------------------------------------------
 
@@ -236,6 +238,17 @@ class Room(Beating):
         return Board(self.ctx.storage.sql)
 
 
+def _identity(ws: WebSocket) -> dict[str, Any]:
+    """The attachment of a new socket: the person as the gateway knows them."""
+    user_id = str(ws.user["id"])
+    return {
+        "user_id": user_id,
+        "name": str(ws.user["name"]),
+        "color": colour_of(user_id),
+        "guest": bool(ws.user.get("guest", True)),
+    }
+
+
 def _tag(user_id: str) -> str:
     """The one tag of a socket: whose it is, so that people can be told apart without reading attachments."""
     return f"user:{user_id}"
@@ -272,8 +285,7 @@ class DemoChat(Beating):
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """Let anybody in."""
-        self.ctx.accept_web_socket(ws)
-        self._keep_beating()
+        self._let_in(ws)
 
     async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
         """Pass `{"user","text"}` on to the others with the time."""
