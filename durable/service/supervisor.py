@@ -20,15 +20,15 @@ from pathlib import Path
 import msgspec
 
 from .child import Child, ChildSpec, Role
-from .discovery import ChildRecord, ServiceRecord, read_last_record, remove_record, write_record
-from .errors import ServiceError
+from .discovery import ChildRecord, ServiceRecord, remove_record, write_record
 from .keeper import STOP_PATIENCE, ValkeyKeeper
+from .leftovers import end_leftovers
 from .listener import open_listener
 from .lock import ServiceLock
-from .processes import end_process, identify_self
-from .rundir import remove_dead_sockets, runtime_directory
+from .processes import identify_self
+from .rundir import runtime_directory
 from .valkey import Valkey
-from .warden import Sessions, Warden
+from .warden import Sessions, Warden, revoke_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Supervisor:
                 loop.add_signal_handler(number, self._on_signal)
                 held.callback(loop.remove_signal_handler, number)
             runtime_dir = runtime_directory(options.data_dir)
-            await asyncio.to_thread(self._end_leftovers, runtime_dir)
+            await asyncio.to_thread(end_leftovers, options.data_dir, runtime_dir)
             listener = held.enter_context(open_listener(options.host, options.port))
             async with self._redis(runtime_dir) as redis_url:
                 self._record = self._first_record(listener, redis_url, runtime_dir)
@@ -105,14 +105,6 @@ class Supervisor:
         self._stop.set()
 
     # --- Before the children
-
-    def _end_leftovers(self, runtime_dir: Path) -> None:
-        """End what a service that died on this data directory has left running, and its sockets."""
-        last = read_last_record(self.options.data_dir)
-        for child in last.children if last is not None else ():
-            if not end_process(child.identity, patience=0.0):
-                raise ServiceError(f"{child.name} (pid {child.pid}) of an earlier service cannot be ended.")
-        remove_dead_sockets(runtime_dir)
 
     @contextlib.asynccontextmanager
     async def _redis(self, runtime_dir: Path) -> AsyncIterator[str]:
@@ -151,7 +143,7 @@ class Supervisor:
         life_reader, life_writer = os.pipe()
         self._warden = Warden(sessions)
         try:
-            await self._warden.revoke_leftovers(str(runtime_dir))
+            await revoke_leftovers(sessions, runtime_dir)
             self._children = [self._child(spec, life_reader) for spec in self._specs(listener, redis_url)]
             self._tasks = {
                 child: asyncio.create_task(child.run(), name=child.spec.name) for child in self._children

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from .child import Child, ChildState, Role
@@ -77,13 +78,6 @@ class Warden:
         self._revoking.add(task)
         task.add_done_callback(self._revoking.discard)
 
-    async def revoke_leftovers(self, runtime_dir: str) -> None:
-        """Revoke what an earlier service left: sessions on this runtime directory's sockets without a process."""
-        for session in await self._sessions.list_workers():
-            if runtime_dir in session.address and not is_alive(_process_of(session)):
-                logger.info("revoking the session %s of a worker that is gone", session.worker)
-                await self._sessions.revoke_worker(session.worker)
-
     async def watch(self, children: Iterable[Child]) -> None:
         """Look at all worker children twice a second, for ever."""
         workers = [child for child in children if child.spec.role is Role.WORKER]
@@ -137,6 +131,14 @@ class Warden:
                     logger.warning("could not revoke the session %s: %s", worker_id, error)
                     return
             await asyncio.sleep(_REVOKE_PAUSE)
+
+
+async def revoke_leftovers(sessions: Sessions, runtime_dir: Path) -> None:
+    """Revoke what an earlier service left: sessions on this runtime directory's sockets without a process."""
+    for session in await sessions.list_workers():
+        if str(runtime_dir) in session.address and not is_alive(_process_of(session)):
+            logger.info("revoking the session %s of a worker that is gone", session.worker)
+            await sessions.revoke_worker(session.worker)
 
 
 def _process_of(session: WorkerSession) -> ProcessIdentity:

