@@ -7,10 +7,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.core import signing
+from django.core.signing import BadSignature, TimestampSigner
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -20,17 +21,17 @@ from .people import GUEST_COOKIE, GUEST_COOKIE_AGE, Person, account, guest_cooki
 from .recent import RecentRooms
 
 _SLUG_AT_END = re.compile(rf"(?:^|/r/)([1-9A-HJ-NP-Za-km-z]{{{SLUG_LENGTH}}})/?(?:[?#].*)?\Z")
-_INVITE_SALT = "rooms.invite"
+_invites = TimestampSigner(salt="rooms.invite")
 INVITE_AGE = 30 * 24 * 3600
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
-    """The landing page; POST makes a room and leads to it, `?open=` leads to one by its link."""
+    """The landing page; POST makes a room and leads to it, `?room=` leads to one by its link or code."""
     if request.method == "POST":
         return _create(request)
-    wanted = request.GET.get("open", "").strip()
+    wanted = request.GET.get("room", "").strip()
     if not wanted:
         return _home_page(request)
     match = _SLUG_AT_END.search(wanted[:2000])
@@ -96,15 +97,16 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
 def invite(request: HttpRequest, token: str) -> HttpResponse:
     """Lead the bearer of a signed link to its room; an expired or forged one is like a room that does not exist."""
     try:
-        slug = signing.loads(token, salt=_INVITE_SALT, max_age=INVITE_AGE)
-    except signing.BadSignature:
+        signed = urlsafe_base64_decode(token).decode("ascii")
+        slug = _invites.unsign(signed, max_age=INVITE_AGE)
+    except (ValueError, BadSignature):
         raise Http404 from None
-    return redirect(get_object_or_404(RoomEntry, slug=str(slug)))
+    return redirect(get_object_or_404(RoomEntry, slug=slug))
 
 
 def invite_token(entry: RoomEntry) -> str:
     """A signed token for an invite link; it works for 30 days."""
-    return signing.dumps(entry.slug, salt=_INVITE_SALT)
+    return urlsafe_base64_encode(_invites.sign(entry.slug).encode("ascii"))
 
 
 def _person(request: HttpRequest) -> tuple[Person, bool]:

@@ -147,9 +147,9 @@ def test_a_strange_recent_cookie_is_empty(value):
 def test_a_link_or_slug_opens_a_room(client):
     entry = create_room("x")
     for wanted in (entry.slug, f"http://testserver/r/{entry.slug}", f" /r/{entry.slug}?x=1#y "):
-        assert client.get("/", {"open": wanted})["Location"] == f"/r/{entry.slug}"
+        assert client.get("/", {"room": wanted})["Location"] == f"/r/{entry.slug}"
     for wanted in ("https://evil.example/", new_slug(), "//evil.example/r/"):
-        response = client.get("/", {"open": wanted})
+        response = client.get("/", {"room": wanted})
         assert response.status_code == 404
         assert response.context["error"]
 
@@ -157,6 +157,7 @@ def test_a_link_or_slug_opens_a_room(client):
 def test_an_invite_leads_to_its_room(client):
     entry = create_room("x")
     url = config_of(client.get(f"/r/{entry.slug}"))["invite"]
+    assert re.search(r"/i/[A-Za-z0-9_-]{1,128}$", url)
     assert client.get(url)["Location"] == f"/r/{entry.slug}"
     assert client.get(url[:-2] + "zz").status_code == 404
     entry.delete()
