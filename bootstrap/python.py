@@ -81,11 +81,12 @@ def migrate(data: Path) -> None:
         return
     with Step("database"):
         command("database", [PYTHON, "manage.py", "migrate", "--noinput"])
-        login = command("admin", [PYTHON, "manage.py", "ensure_admin"]).strip()
+        told = command("admin", [PYTHON, "manage.py", "ensure_admin"])
         (STATE / "admin.log").unlink()  # it holds the password
         write_stamp(stamp, wanted)
-    if login:
-        print(f"\n  {login}\n", flush=True)
+    for line in told.splitlines():
+        if line.startswith("Admin login"):
+            print(f"\n  {line}\n", flush=True)
 
 
 def install_chromium() -> None:
