@@ -36,6 +36,7 @@ export default defineConfig({
   base: BASE,
   publicDir: false,
   plugins: [ownFonts()],
+  resolve: { alias: { "@excalidraw/mermaid-to-excalidraw": resolve(import.meta.dirname, "src/no-mermaid.ts") } },
   build: {
     outDir: OUTPUT,
     emptyOutDir: true,
@@ -44,6 +45,8 @@ export default defineConfig({
     chunkSizeWarningLimit: 2500,
     reportCompressedSize: false,
     rollupOptions: {
+      // Some of Excalidraw's parts say "use client", which means nothing here.
+      onwarn: (warning, warn) => (warning.code === "MODULE_LEVEL_DIRECTIVE" ? undefined : warn(warning)),
       input: {
         room: resolve(import.meta.dirname, "src/room.tsx"),
         home: resolve(import.meta.dirname, "src/home.ts"),

@@ -311,10 +311,10 @@ export const Board = memo(function Board({ session, theme, onReady }: BoardProps
           <MainMenu.DefaultItems.Help />
         </MainMenu>
         <WelcomeScreen>
-          <WelcomeScreen.Hints.ToolbarHint />
+          <WelcomeScreen.Hints.ToolbarHint>Pick a tool and draw</WelcomeScreen.Hints.ToolbarHint>
           <WelcomeScreen.Center>
             <WelcomeScreen.Center.Heading>
-              Pick a tool and draw. Everybody with the link sees it, and it stays.
+              Everybody with the link sees what you draw, as you draw it. It stays.
             </WelcomeScreen.Center.Heading>
           </WelcomeScreen.Center>
         </WelcomeScreen>

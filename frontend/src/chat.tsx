@@ -13,7 +13,7 @@ const TYPING_EVERY_MS = 3_000;
 const NEAR_END_PX = 48;
 
 function clock(timestamp: number): string {
-  return new Date(timestamp).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+  return new Date(timestamp).toLocaleTimeString(undefined, { hour: "numeric", minute: "2-digit" });
 }
 
 const Body = memo(function Body({ html, text }: { readonly html: string; readonly text: string }) {
@@ -203,7 +203,7 @@ function Composer({ session, limit, live, inSight }: { readonly session: RoomSes
     if (!field || !inSight) return;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight}px`;
-  }, [text, inSight]);
+  }, [text, inSight, live]);
 
   const stopTyping = (): void => {
     if (saidTyping.current === 0) return;
@@ -255,7 +255,7 @@ function Composer({ session, limit, live, inSight }: { readonly session: RoomSes
           ref={box}
           rows={1}
           value={text}
-          placeholder={live ? "Write to the room" : "Will be sent when the room is back"}
+          placeholder={live ? "Write to the room" : "Sent when the room is back"}
           aria-describedby="chat-hint"
           aria-invalid={tooLong}
           enterKeyHint="send"

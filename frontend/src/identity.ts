@@ -1,4 +1,4 @@
-/** How a person looks: initials, a readable colour, and the same hue for the cursor on the board. */
+/** How a person looks: initials, and the hue of their colour for the cursor on the board. */
 
 /** One or two letters, by words and by whole characters. */
 export function initials(name: string): string {
@@ -26,18 +26,6 @@ export function hueOf(color: string): number | null {
  */
 export function cursorId(color: string): string {
   return String.fromCharCode(37 * 3 + (Math.round((hueOf(color) ?? 0) / 10) % 37));
-}
-
-/** Black or white, whichever reads better on the colour (WCAG relative luminance). */
-export function inkOn(color: string): "#000" | "#fff" {
-  const match = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(color);
-  if (!match) return "#fff";
-  const [red = 0, green = 0, blue = 0] = match.slice(1).map((part) => {
-    const value = Number.parseInt(part, 16) / 255;
-    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  });
-  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  return luminance > 0.179 ? "#000" : "#fff";
 }
 
 /** A key for what the page itself makes: unguessable, and short enough for a frame. */

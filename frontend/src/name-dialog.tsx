@@ -51,7 +51,7 @@ export function NameDialog({ current, modal, onName, onSkip }: NameDialogProps):
   return (
     <dialog ref={dialog} className={modal ? "name-modal" : "name-card"} aria-labelledby="name-title" onCancel={onSkip} data-testid="name-dialog">
       <form onSubmit={submit}>
-        <h2 id="name-title">{modal ? "Change your name" : "What should we call you?"}</h2>
+        <h2 id="name-title">{modal ? "Another name" : "What should we call you?"}</h2>
         {!modal && (
           <p>
             Until you say, you are <b>{current}</b>.

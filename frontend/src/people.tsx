@@ -72,8 +72,8 @@ export function People({ you, users, typing, onRename, onVisit }: PeopleProps): 
                   <button
                     type="button"
                     className="icon-button"
-                    aria-label="Change your name"
-                    title="Change your name"
+                    aria-label="Rename yourself"
+                    title="Rename yourself"
                     onClick={() => {
                       setOpen(false);
                       onRename();
