@@ -1,14 +1,14 @@
-"""Routes of the Django side: pages, the admin, and what is not hot. Hot endpoints are in each app's `routing`."""
-
-from importlib import import_module
-from importlib.util import find_spec
+"""Routes of the Django side: pages and the admin. Hot endpoints are in `project.routing`, ahead of these."""
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern | URLResolver] = [path("admin/", admin.site.urls)]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("", include("rooms.urls")),
+]
 
-for app in ("durable", "counters", "limiter", "rooms"):
-    if find_spec(f"{app}.urls") is not None:
-        import_module(f"{app}.urls")
-        urlpatterns.append(path("", include(f"{app}.urls")))
+handler400 = "project.errors.bad_request"
+handler403 = "project.errors.forbidden"
+handler404 = "project.errors.not_found"
+handler500 = "project.errors.server_error"

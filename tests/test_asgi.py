@@ -70,3 +70,14 @@ async def test_pages_carry_a_strict_policy_that_allows_their_own_sockets(client:
 @pytest.mark.django_db(transaction=True)
 async def test_a_foreign_host_is_refused_by_django_too(client: httpx.AsyncClient) -> None:
     assert (await client.get("/admin/login/", headers={"host": "evil.example"})).status_code == 400
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_unknown_path_of_the_api_is_a_problem_document(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert (problem["code"], problem["request_id"]) == ("not_found", answer.headers["x-request-id"])
+    assert "html" in (await client.get("/nothing")).headers["content-type"]
