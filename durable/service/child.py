@@ -17,7 +17,7 @@ import msgspec
 from .backoff import RestartBackoff
 from .errors import EXIT_REFUSED, ServiceError
 from .lifeline import LIFE_VARIABLE, REPORT_VARIABLE, ReadyReport
-from .processes import ProcessIdentity, identify, send_signal
+from durable.cluster.processes import ProcessIdentity, identify, send_signal
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from durable.cluster.redis import RedisCluster
 from durable.conf import DurableSettings
 from durable.worker import Worker
 
@@ -23,9 +24,10 @@ from .leftovers import end_leftovers
 from .lifeline import LIFE_VARIABLE
 from .listener import open_listener
 from .lock import ServiceLock
-from .processes import identify_self
+from durable.cluster.processes import identify_self
 from .rundir import runtime_directory
 from .valkey import Valkey
+from .warden import revoke_leftovers
 from .worker_process import SWITCH_INTERVAL
 
 _START_WITHIN = 60.0
@@ -51,6 +53,7 @@ def hold_service(conf: DurableSettings, host: str, port: int) -> Iterator[None]:
             redis_url = use_redis(valkey.url).redis_url
             if valkey.identity is not None:
                 children = (ChildRecord("valkey", valkey.identity.pid, valkey.identity.started),)
+        asyncio.run(_revoke_leftovers(str(redis_url), runtime_dir))
         me = identify_self()
         record = ServiceRecord(
             pid=me.pid,
@@ -66,6 +69,14 @@ def hold_service(conf: DurableSettings, host: str, port: int) -> Iterator[None]:
         write_record(conf.data_dir, record)
         held.callback(remove_record, conf.data_dir)
         yield
+
+
+async def _revoke_leftovers(redis_url: str, runtime_dir: Path) -> None:
+    sessions = RedisCluster(redis_url)
+    try:
+        await revoke_leftovers(sessions, runtime_dir)
+    finally:
+        await sessions.close()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from .processes import ProcessIdentity, is_alive
+from durable.cluster.processes import ProcessIdentity, is_alive
 
 RECORD_NAME = "service.json"
 _VERSION = 1

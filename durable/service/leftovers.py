@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .discovery import read_last_record
 from .errors import ServiceError
-from .processes import end_process
+from durable.cluster.processes import end_process
 from .rundir import remove_dead_sockets
 
 

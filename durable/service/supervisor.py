@@ -25,7 +25,7 @@ from .keeper import STOP_PATIENCE, ValkeyKeeper
 from .leftovers import end_leftovers
 from .listener import open_listener
 from .lock import ServiceLock
-from .processes import identify_self
+from durable.cluster.processes import identify_self
 from .rundir import runtime_directory
 from .valkey import Valkey
 from .warden import Sessions, Warden, revoke_leftovers

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import guard
 from .errors import ServiceError
-from .processes import ProcessIdentity, identify
+from durable.cluster.processes import ProcessIdentity, identify
 from .rundir import make_private_directory
 
 SOCKET_NAME = "redis.sock"

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from durable.errors import UnavailableError
+
 from .child import Child, ChildState, Role
-from .processes import ProcessIdentity, is_alive, is_stopped
+from durable.cluster.processes import ProcessIdentity, is_alive, is_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class WorkerSession(Protocol):
 
 
 class Sessions(Protocol):
-    """The sessions that Redis knows."""
+    """The sessions that Redis knows; each question raises `UnavailableError` when Redis does not answer."""
 
     async def revoke_worker(self, worker_id: str) -> object:
         """End a session now; harmless when it has ended."""
@@ -87,7 +89,7 @@ class Warden:
                 for child in workers:
                     await self._look_at(child)
                 answering = True
-            except Exception as error:  # noqa: BLE001 - whatever the client raises, Redis did not answer
+            except UnavailableError as error:
                 # Without Redis nobody can renew: the time does not count against the workers.
                 self._missing_since.clear()
                 if answering:
@@ -126,7 +128,7 @@ class Warden:
             try:
                 await self._sessions.revoke_worker(worker_id)
                 return
-            except Exception as error:  # noqa: BLE001 - whatever the client raises, Redis did not answer
+            except UnavailableError as error:
                 if self._clock() > deadline:
                     logger.warning("could not revoke the session %s: %s", worker_id, error)
                     return

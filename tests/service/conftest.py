@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from durable.service.discovery import ServiceRecord, find_service, read_last_record
-from durable.service.processes import ProcessIdentity, is_alive, send_signal
+from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")

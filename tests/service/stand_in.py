@@ -4,65 +4,32 @@
     stand_in.py worker                                registers a session in Redis, renews it, reports ready
     stand_in.py gateway FD                            answers each connection with its process id
 
-A session lives one second here, so that its end is quick to see. `STAND_IN` changes a worker's behaviour:
-`refuse` and `crash` at its start, `stubborn` when asked to stop.
+A session lives one second here (or STAND_IN_TTL), so that its end is quick to see. `STAND_IN` changes a worker's
+behaviour: `refuse` and `crash` at its start, `mute` renews no session, `stubborn` does not stop when asked to.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import redis.asyncio
-
+from durable.cluster.redis import RedisCluster, WorkerSession
+from durable.errors import UnavailableError
 from durable.service.child import Role
 from durable.service.discovery import ServiceRecord
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.lifeline import Lifeline
-from durable.service.processes import identify_self
+from durable.cluster.processes import identify_self
+from durable.service.rundir import runtime_directory
 from durable.service.supervisor import ServiceOptions, Supervisor
 
-SESSION_MS = 1000
+TTL = float(os.environ.get("STAND_IN_TTL", "1"))
 RENEW_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Session:
-    worker: str
-    pid: int
-    pid_started: int
-    address: str
-
-
-class RedisSessions:
-    """The sessions of stand-in workers: one key each, with the process in it."""
-
-    def __init__(self, url: str) -> None:
-        self.client: Any = redis.asyncio.Redis.from_url(url, decode_responses=True)
-
-    async def revoke_worker(self, worker_id: str) -> None:
-        if await self.client.delete(f"session:{worker_id}"):
-            await self.client.rpush("revoked", worker_id)
-
-    async def session_alive(self, worker_id: str) -> bool:
-        return bool(await self.client.exists(f"session:{worker_id}"))
-
-    async def list_workers(self) -> list[Session]:
-        sessions = []
-        async for key in self.client.scan_iter("session:*"):
-            if value := await self.client.get(key):
-                pid, started, address = value.split(" ")
-                sessions.append(Session(key.removeprefix("session:"), int(pid), int(started), address))
-        return sessions
-
-    async def close(self) -> None:
-        await self.client.aclose()
 
 
 async def be_worker() -> None:
@@ -74,23 +41,25 @@ async def be_worker() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-    client: Any = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"])
-    me, worker = identify_self(), uuid.uuid4().hex
-    value = f"{me.pid} {me.started} {os.environ['STAND_IN_RUNTIME_DIR']}/{worker}"
-    await client.set(f"session:{worker}", value, px=SESSION_MS)
-    lifeline.report_ready(worker)
+    cluster = RedisCluster(os.environ["REDIS_URL"])
+    session = new_session()
+    await cluster.register_worker(session, TTL)
+    lifeline.report_ready(session.worker)
     while not stop.is_set():
-        try:
-            if not await client.set(f"session:{worker}", value, px=SESSION_MS, xx=True):
-                worker = uuid.uuid4().hex  # expired or revoked: a new incarnation
-                await client.set(f"session:{worker}", value, px=SESSION_MS)
-                lifeline.report_ready(worker)
-        except redis.exceptions.ConnectionError:
-            pass
-        try:
+        with contextlib.suppress(UnavailableError):
+            if os.environ.get("STAND_IN") != "mute" and not await cluster.renew_worker(session, TTL):
+                session = new_session()  # expired or revoked: a new incarnation
+                await cluster.register_worker(session, TTL)
+                lifeline.report_ready(session.worker)
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), RENEW_SECONDS)
-        except TimeoutError:
-            continue
+    await cluster.close()
+
+
+def new_session() -> WorkerSession:
+    me, worker = identify_self(), uuid.uuid4().hex
+    address = f"{runtime_directory(Path(os.environ['DATA_DIR']))}/{worker}.sock"
+    return WorkerSession(worker, me.pid, me.started, socket.gethostname(), "active", 0, address)
 
 
 async def be_gateway(descriptor: int) -> None:
@@ -130,7 +99,7 @@ def be_service(data_dir: Path, gateways: int, workers: int) -> None:
         command=command,
     )
     try:
-        asyncio.run(Supervisor(options, connect=RedisSessions, announce=announce).run())
+        asyncio.run(Supervisor(options, connect=RedisCluster, announce=announce).run())
     except ServiceError as error:
         sys.exit(str(error))
 
@@ -138,7 +107,6 @@ def be_service(data_dir: Path, gateways: int, workers: int) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["service", data_dir, gateways, workers]:
-            os.environ.setdefault("STAND_IN_RUNTIME_DIR", "/nowhere")
             be_service(Path(data_dir), int(gateways), int(workers))
         case ["worker"]:
             match os.environ.get("STAND_IN"):

@@ -20,7 +20,7 @@ from durable.service.discovery import (
     write_record,
 )
 from durable.service.lock import ServiceLock
-from durable.service.processes import (
+from durable.cluster.processes import (
     ProcessIdentity,
     end_process,
     identify,

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from durable.service.discovery import find_service, read_last_record
-from durable.service.processes import ProcessIdentity, is_alive, send_signal
+from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
+from durable.service.warden import GRACE_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -26,6 +27,15 @@ def ask(port: int) -> int:
     """The process id of the gateway that answers."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         return int(connection.makefile().read())
+
+
+def sessions(service: Any) -> dict[str, int]:
+    """The live sessions: worker id to process id."""
+    with service.redis() as client:
+        found = {key: client.get(key) for key in client.keys("durable:worker:*")}
+    return {
+        key.removeprefix("durable:worker:"): json.loads(text)["pid"] for key, text in found.items() if text
+    }
 
 
 def everything(service: Any) -> list[ProcessIdentity]:
@@ -45,7 +55,7 @@ def test_it_reports_ready_when_every_process_serves(start_service: StartService)
     ]
     gateways = {service.child(name).pid for name in ("gateway 1", "gateway 2")}
     assert ask(record.port) in gateways
-    assert len(service.redis().keys("session:*")) == 2
+    assert set(sessions(service).values()) == {service.child(f"worker {n}").pid for n in (1, 2)}
 
 
 def test_it_stops_cleanly_and_in_order(start_service: StartService) -> None:
@@ -136,14 +146,7 @@ def test_what_dies_is_started_again(start_service: StartService, eventually: Eve
     if name == "gateway 1":
         assert eventually(lambda: ask(record.port)) == after.pid
     if name == "worker 1":
-        eventually(
-            lambda: any(str(after.pid) in (service.redis().get(key) or "") for key in sessions(service))
-        )
-
-
-def sessions(service: Any) -> list[str]:
-    found: list[str] = service.redis().keys("session:*")
-    return found
+        eventually(lambda: after.pid in sessions(service).values())
 
 
 def test_connections_wait_in_the_shared_socket_while_a_gateway_restarts(
@@ -162,16 +165,28 @@ def test_connections_wait_in_the_shared_socket_while_a_gateway_restarts(
 def test_O5_the_session_of_a_dead_worker_is_revoked_at_once(
     start_service: StartService, eventually: Eventually
 ) -> None:
-    service = start_service(workers=2)
+    service = start_service(workers=2, STAND_IN_TTL="60")
     service.wait_ready()
     victim = service.child("worker 1")
-    client = service.redis()
-    (key,) = [one for one in sessions(service) if client.get(one).startswith(f"{victim.pid} ")]
     begun = time.monotonic()
     send_signal(victim, signal.SIGKILL)
-    eventually(lambda: not client.exists(key))
+    eventually(lambda: victim.pid not in sessions(service).values())
     assert time.monotonic() - begun < 0.5
-    assert key.removeprefix("session:") in client.lrange("revoked", 0, -1)
+    assert service.child("worker 2").pid in sessions(service).values()
+
+
+def test_O5_sessions_of_a_service_that_died_are_revoked_at_the_next_start(
+    start_service: StartService,
+) -> None:
+    first = start_service(gateways=0, workers=2, STAND_IN_TTL="60")
+    first.wait_ready()
+    processes = everything(first)
+    for one in [*processes, ProcessIdentity(first.process.pid, first.record().pid_started)]:
+        send_signal(one, signal.SIGKILL)
+    first.process.wait()
+    second = start_service(gateways=0, workers=1, STAND_IN_TTL="60")
+    second.wait_ready()
+    assert list(sessions(second).values()) == [second.child("worker 1").pid]
 
 
 def test_O4_a_stopped_process_is_killed_when_its_session_has_expired(
@@ -187,18 +202,30 @@ def test_O4_a_stopped_process_is_killed_when_its_session_has_expired(
     assert service.child("worker 2") == other
 
 
+def test_a_worker_that_runs_without_a_session_is_killed_after_a_grace(
+    start_service: StartService, eventually: Eventually
+) -> None:
+    service = start_service(gateways=0, workers=1, STAND_IN="mute")
+    service.wait_ready()
+    victim = service.child("worker 1")
+    eventually(lambda: not sessions(service))
+    assert is_alive(victim)
+    eventually(lambda: not is_alive(victim), within=GRACE_SECONDS + 3)
+
+
 def test_a_worker_that_registers_anew_is_left_alone_and_its_new_session_revoked_at_its_end(
     start_service: StartService, eventually: Eventually
 ) -> None:
-    service = start_service(gateways=0, workers=1)
+    service = start_service(gateways=0, workers=1, STAND_IN_TTL="60")
     service.wait_ready()
-    worker, client = service.child("worker 1"), service.redis()
+    worker = service.child("worker 1")
     (first,) = sessions(service)
-    client.delete(first)
-    (second,) = eventually(lambda: [one for one in sessions(service) if one != first])
+    with service.redis() as client:
+        client.delete(f"durable:worker:{first}")
+    (second,) = eventually(lambda: sessions(service).keys() - {first})
+    assert is_alive(worker)
     send_signal(worker, signal.SIGKILL)
-    eventually(lambda: second.removeprefix("session:") in client.lrange("revoked", 0, -1), within=2)
-    assert worker != eventually(lambda: service.child("worker 1"))
+    eventually(lambda: second not in sessions(service), within=2)
 
 
 def test_a_child_that_refuses_ends_the_start(start_service: StartService, data_dir: Path) -> None:
@@ -254,7 +281,12 @@ def test_with_a_redis_of_its_own_the_service_starts_none(
         "0",
         "1",
     ]
-    environment = {**os.environ, "STAND_IN_REDIS": url, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {
+        **os.environ,
+        "STAND_IN_REDIS": url,
+        "DATA_DIR": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout is not None

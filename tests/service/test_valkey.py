@@ -12,7 +12,7 @@ import redis
 
 from durable.service import guard, valkey
 from durable.service.errors import ServiceError
-from durable.service.processes import ProcessIdentity, identify, is_alive, send_signal
+from durable.cluster.processes import ProcessIdentity, identify, is_alive, send_signal
 from durable.service.rundir import runtime_directory
 from durable.service.valkey import Valkey, find_binary
 

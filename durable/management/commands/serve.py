@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 from django.urls import NoReverseMatch, reverse
 
 from durable.cluster.redis import RedisCluster
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         "Run the whole service on this host: gateways, workers and, when REDIS_URL is not set, an embedded Redis. "
         "What dies is started again. Ctrl-C or SIGTERM stops everything in order; a second Ctrl-C at once."
     )
-    requires_system_checks: list[str] = []
+    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         conf = durable_settings()
@@ -63,6 +64,7 @@ class Command(BaseCommand):
             redis_url=conf.redis_url,
             command=child_command,
         )
+        connections.close_all()  # opened by the checks; the supervisor itself needs no database
         try:
             asyncio.run(Supervisor(service, connect=RedisCluster, announce=self._announce).run())
         except ServiceError as error:
