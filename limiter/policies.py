@@ -75,3 +75,8 @@ async def active_policy(name: str) -> ActivePolicy | None:
 def policy_changed(name: str) -> None:
     """Read the policy anew at its next use in this process; others notice within a second."""
     _policies.forget(name)
+
+
+def forget_policies() -> None:
+    """Read every policy anew at its next use."""
+    _policies.clear()
