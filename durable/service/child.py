@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from durable.cluster.processes import ProcessIdentity, identify, send_signal
+
 from .backoff import RestartBackoff
 from .errors import EXIT_REFUSED, ServiceError
 from .lifeline import LIFE_VARIABLE, REPORT_VARIABLE, ReadyReport
-from durable.cluster.processes import ProcessIdentity, identify, send_signal
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
 from durable.conf import DurableSettings
 from durable.worker import Worker
@@ -24,7 +25,6 @@ from .leftovers import end_leftovers
 from .lifeline import LIFE_VARIABLE
 from .listener import open_listener
 from .lock import ServiceLock
-from durable.cluster.processes import identify_self
 from .rundir import runtime_directory
 from .valkey import Valkey
 from .warden import revoke_leftovers

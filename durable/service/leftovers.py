@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from durable.cluster.processes import end_process
+
 from .discovery import read_last_record
 from .errors import ServiceError
-from durable.cluster.processes import end_process
 from .rundir import remove_dead_sockets
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import msgspec
 
+from durable.cluster.processes import identify_self
+
 from .child import Child, ChildSpec, Role
 from .discovery import ChildRecord, ServiceRecord, remove_record, write_record
 from .keeper import STOP_PATIENCE, ValkeyKeeper
 from .leftovers import end_leftovers
 from .listener import open_listener
 from .lock import ServiceLock
-from durable.cluster.processes import identify_self
 from .rundir import runtime_directory
 from .valkey import Valkey
 from .warden import Sessions, Warden, revoke_leftovers

@@ -19,9 +19,10 @@ import threading
 import time
 from pathlib import Path
 
+from durable.cluster.processes import ProcessIdentity, identify
+
 from . import guard
 from .errors import ServiceError
-from durable.cluster.processes import ProcessIdentity, identify
 from .rundir import make_private_directory
 
 SOCKET_NAME = "redis.sock"

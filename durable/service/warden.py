@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from durable.cluster.processes import ProcessIdentity, is_alive, is_stopped
 from durable.errors import UnavailableError
 
 from .child import Child, ChildState, Role
-from durable.cluster.processes import ProcessIdentity, is_alive, is_stopped
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import redis
 
-from durable.service.discovery import ServiceRecord, find_service, read_last_record
 from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
+from durable.service.discovery import ServiceRecord, find_service, read_last_record
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -11,15 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from durable.service.discovery import (
-    ServiceRecord,
-    find_service,
-    local_url,
-    read_last_record,
-    remove_record,
-    write_record,
-)
-from durable.service.lock import ServiceLock
 from durable.cluster.processes import (
     ProcessIdentity,
     end_process,
@@ -29,6 +20,15 @@ from durable.cluster.processes import (
     is_stopped,
     send_signal,
 )
+from durable.service.discovery import (
+    ServiceRecord,
+    find_service,
+    local_url,
+    read_last_record,
+    remove_record,
+    write_record,
+)
+from durable.service.lock import ServiceLock
 
 
 def a_record(**changes: Any) -> ServiceRecord:

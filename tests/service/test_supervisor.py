@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from durable.service.discovery import find_service, read_last_record
 from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
+from durable.service.discovery import find_service, read_last_record
 from durable.service.warden import GRACE_SECONDS
 
 pytestmark = pytest.mark.cluster

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from durable.cluster.processes import ProcessIdentity, identify, is_alive, send_signal
 from durable.service import guard, valkey
 from durable.service.errors import ServiceError
-from durable.cluster.processes import ProcessIdentity, identify, is_alive, send_signal
 from durable.service.rundir import runtime_directory
 from durable.service.valkey import Valkey, find_binary
 
