@@ -20,9 +20,11 @@ from pathlib import Path
 import msgspec
 
 from durable.cluster.processes import identify_self
+from durable.errors import UnavailableError
 
 from .child import Child, ChildSpec, Role
 from .discovery import ChildRecord, ServiceRecord, remove_record, write_record
+from .errors import ServiceError
 from .keeper import STOP_PATIENCE, ValkeyKeeper
 from .leftovers import end_leftovers
 from .listener import open_listener
@@ -144,7 +146,10 @@ class Supervisor:
         life_reader, life_writer = os.pipe()
         self._warden = Warden(sessions)
         try:
-            await revoke_leftovers(sessions, runtime_dir)
+            try:
+                await revoke_leftovers(sessions, runtime_dir)
+            except UnavailableError as error:
+                raise ServiceError(str(error)) from None
             self._children = [self._child(spec, life_reader) for spec in self._specs(listener, redis_url)]
             self._tasks = {
                 child: asyncio.create_task(child.run(), name=child.spec.name) for child in self._children

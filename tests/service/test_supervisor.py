@@ -298,3 +298,11 @@ def test_with_a_redis_of_its_own_the_service_starts_none(
             other.terminate()
     assert other.returncode == 0
     assert service.redis().ping()
+
+
+def test_a_redis_that_does_not_answer_is_one_clear_line(start_service: StartService) -> None:
+    service = start_service(STAND_IN_REDIS="unix:///nonexistent/redis.sock")
+    _, errors = service.process.communicate(timeout=20)
+    assert service.process.returncode == 1
+    assert errors.startswith("Redis cannot be reached")
+    assert errors.count("\n") == 1

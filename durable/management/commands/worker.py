@@ -6,6 +6,7 @@ from typing import Any
 import uvloop
 from django.core.management.base import BaseCommand, CommandError
 
+from durable.errors import UnavailableError
 from durable.service.attach import attach_to_redis
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.lifeline import Lifeline
@@ -29,3 +30,5 @@ class Command(BaseCommand):
                 runner.run(run_worker(conf, str(conf.redis_url), runtime_dir, lifeline))
         except ServiceError as error:
             raise CommandError(str(error), returncode=EXIT_REFUSED) from None
+        except UnavailableError as error:
+            raise CommandError(str(error)) from None
