@@ -108,11 +108,6 @@ class DurableSettings:
     trusted_proxy_count: int = 0
     """Proxies in front whose `X-Forwarded-For` entries are believed, counted from the right."""
 
-    # --- Retention
-
-    audit_days: int = 365
-    """Days that entries of the audit log are kept."""
-
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the field."""
         object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().absolute())
