@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from .board import Sql
+from .logic import STRAY
 
 SCHEMA = """
 CREATE TABLE messages (
@@ -20,7 +21,7 @@ CREATE TABLE messages (
     text TEXT NOT NULL,
     html TEXT NOT NULL,
     timestamp INTEGER NOT NULL,
-    UNIQUE (user_id, client_id)
+    UNIQUE (client_id, user_id)
 ) STRICT;
 """
 
@@ -52,7 +53,12 @@ class Log:
 
     def find(self, user_id: str, client_id: str) -> Message | None:
         """The message that this person already posted under that client id."""
-        return next(iter(self._read("WHERE user_id = ? AND client_id = ?", user_id, client_id)), None)
+        return next(iter(self._read("WHERE client_id = ? AND user_id = ?", client_id, user_id)), None)
+
+    def find_stray(self, client_id: str, user: str, text: str) -> Message | None:
+        """The same message from a socket without a cookie: such a client is a new person each time it connects."""
+        condition = "WHERE client_id = ? AND user_id GLOB ? AND user = ? AND text = ? LIMIT 1"
+        return next(iter(self._read(condition, client_id, f"{STRAY}*", user, text)), None)
 
     def append(self, message: Message) -> None:
         """Store a new message; its seq is the room's next."""

@@ -26,7 +26,7 @@ from .directory import Directory
 from .logic import Pace, clean_name
 from .models import create_room
 from .objects import DemoChat, Room, parse_demo
-from .people import Person, account_from_session, guest_from, new_guest
+from .people import Person, account_from_session, guest_from, new_stray
 from .protocol import FrameError, Strikes
 
 Scope = Mapping[str, Any]
@@ -148,7 +148,7 @@ async def _person(scope: Scope) -> Person:
         person: Person | None = await database_sync_to_async(account_from_session)(session_key)
         if person is not None:
             return person
-    return guest_from(cookies) or new_guest()
+    return guest_from(cookies) or new_stray()
 
 
 def _query(scope: Scope, name: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 from .elements import ParsedElement
 from .protocol import MAX_LIVE_ELEMENTS, FrameError
 
+STRAY = "a"
+"""First letter of the id of somebody who came without a cookie or session; accounts have "u", guests "g"."""
 MAX_NAME = 32
 MAX_VERSION_STEP = 100_000
 """How far one frame may raise an element's version. Excalidraw counts one version per pointer move, so this is almost half an hour of

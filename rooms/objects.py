@@ -18,7 +18,7 @@ from . import board, chat, protocol
 from .board import Board
 from .chat import Log, Message
 from .elements import parse_element
-from .logic import clean_name, colour_of, distinct_people, public
+from .logic import STRAY, clean_name, colour_of, distinct_people, public
 from .markdown import to_html
 from .protocol import FrameError, render
 
@@ -136,6 +136,8 @@ class Room(Beating):
     def _chat(self, ws: WebSocket, frame: protocol.Chat) -> None:
         me = ws.attachment
         message = self._log.find(me["user_id"], frame.id)
+        if message is None and me["user_id"].startswith(STRAY):
+            message = self._log.find_stray(frame.id, me["name"], frame.text)
         if message is None:
             message = Message(
                 seq=self._seq() + 1,

@@ -1,6 +1,7 @@
 """Who is asking: an account by its session, or a guest by a signed cookie that holds nothing but a random id.
 
-A person is one opaque string: `u<pk>` for an account, `g<random>` for a guest. The id may be shown to others, since only we can sign it.
+A person is one opaque string: `u<pk>` for an account, `g<random>` for a guest, `a<random>` for a socket that brought neither. The id
+may be shown to others, since only we can sign it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
 
-from .logic import clean_name
+from .logic import STRAY, clean_name
 from .models import new_slug
 
 GUEST_COOKIE = "guest"
@@ -37,6 +38,11 @@ class Person:
 def new_guest() -> Person:
     """A guest who was never here before."""
     return Person("g" + new_slug(), "", guest=True)
+
+
+def new_stray() -> Person:
+    """Somebody without a cookie, who will be somebody else at their next socket."""
+    return Person(STRAY + new_slug(), "", guest=True)
 
 
 def guest_from(cookies: Mapping[str, str]) -> Person | None:
