@@ -104,14 +104,15 @@ class Request:
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """Headers by lower-case name; repeated ones are joined by commas."""
+        """Headers by lower-case name; repeated ones are joined by commas, cookies by semicolons."""
         if self._headers is None:
             pairs = self.scope["headers"]
             found: dict[bytes, bytes] = dict(pairs)
             if len(found) != len(pairs):
                 found = {}
                 for name, value in pairs:
-                    found[name] = found[name] + b"," + value if name in found else value
+                    between = b"; " if name == b"cookie" else b","
+                    found[name] = found[name] + between + value if name in found else value
             self._headers = found
         return self._headers
 
@@ -237,6 +238,11 @@ class HttpConsumer:
             handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
         self._allow = (b"allow", ", ".join([*handlers, "OPTIONS"]).encode())
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have a handler, HEAD included."""
+        return list(self._handlers)
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
