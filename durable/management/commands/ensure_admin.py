@@ -17,9 +17,11 @@ class Command(BaseCommand):
         users = get_user_model()._default_manager
         if users.filter(is_superuser=True, is_active=True).exists():
             return
+        if users.filter(username=options["username"]).exists():  # somebody's account; never taken over
+            self.stderr.write(f"No administrator, and {options['username']!r} is taken: run createsuperuser.")
+            return
         password = secrets.token_urlsafe(12)
-        user, _ = users.get_or_create(username=options["username"])
-        user.is_staff = user.is_superuser = user.is_active = True
+        user = users.model(username=options["username"], is_staff=True, is_superuser=True)
         user.set_password(password)
         user.save()
         self.stdout.write(f"Admin login (shown this once): {options['username']} / {password}")
