@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import re_path
-
 from counters import openapi as counters
-from durable.gateway.api_docs import ApiDocs, OpenApi
 from durable.gateway.openapi import Paths, answer, openapi_document, operation
 from limiter import openapi as limiter
 from rooms import openapi as rooms
@@ -79,9 +76,3 @@ def describe() -> dict[str, Any]:
         paths={**counters.PATHS, **limiter.PATHS, **rooms.PATHS, **PATHS},
         schemas={**counters.SCHEMAS, **limiter.SCHEMAS, **rooms.SCHEMAS},
     )
-
-
-http_urlpatterns: list[Any] = [
-    re_path(r"^api/v1/openapi\.json$", OpenApi.as_asgi(describe=describe)),
-    re_path(r"^api/v1/docs$", ApiDocs.as_asgi(title=f"{TITLE}: REST API", document_url=DOCUMENT_PATH)),
-]

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from django.urls import re_path
+
 from counters import routing as counters
 from durable.gateway import routing as gateway
+from durable.gateway.api_docs import ApiDocs, OpenApi
 from limiter import routing as limiter
 from rooms import routing as rooms
 
@@ -14,6 +17,7 @@ http_urlpatterns: list[Any] = [
     *limiter.http_urlpatterns,
     *rooms.http_urlpatterns,
     *gateway.http_urlpatterns,
-    *openapi.http_urlpatterns,
+    re_path(r"^api/v1/openapi\.json$", OpenApi.as_asgi(describe=openapi.describe)),
+    re_path(r"^api/v1/docs$", ApiDocs.as_asgi(title=openapi.TITLE, document_url=openapi.DOCUMENT_PATH)),
 ]
 websocket_urlpatterns: list[Any] = [*rooms.websocket_urlpatterns]
