@@ -1,9 +1,11 @@
-"""Response headers that Django does not set by itself: sockets in the CSP, and the permissions policy."""
+"""Response headers that Django does not set by itself: sockets in the CSP, permissions, caching of built files."""
 
+import re
 from typing import Any
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.http import HttpRequest, HttpResponseBase
+from servestatic.middleware import ServeStaticMiddleware
 
 PERMISSIONS_POLICY = (
     "camera=(), microphone=(), geolocation=(), payment=(), usb=(), browsing-topics=(), "
@@ -35,3 +37,16 @@ class PolicyMiddleware(CSPMiddleware):
         """Add both policies, unless a view set its own."""
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return super().process_response(request, response)
+
+
+class StaticMiddleware(ServeStaticMiddleware):
+    """Static files, those with a hash of their contents in their name cached for ever.
+
+    The names are given by the front end's build, so the manifest that the base class asks for does not exist.
+    """
+
+    hashed = re.compile(r"^dist/(?:(?:chunks|assets)/.+-[\w-]{8}|fonts/.+-[0-9a-f]{32})\.\w+$")
+
+    def immutable_file_test(self, path: str, url: str) -> bool:
+        """Whether the contents of this URL can never change."""
+        return url.startswith(self.static_prefix) and bool(self.hashed.match(url[len(self.static_prefix) :]))

@@ -66,7 +66,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.PolicyMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "project.middleware.StaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -139,8 +139,9 @@ STORAGES = {
     },
 }
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
-SERVESTATIC_IMMUTABLE_FILE_TEST = r"^/static/dist/.+[-.][A-Za-z0-9_-]{8,}\.[a-z0-9]+$"
-SERVESTATIC_MAX_AGE = 0  # ask again each time; the answer is 304 unless it changed
+SERVESTATIC_MAX_AGE = (
+    0  # ask again each time, 304 unless it changed; what StaticMiddleware calls hashed is kept
+)
 
 # --- Security -------------------------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """Routes of the Django side: pages and the admin. Hot endpoints are in `project.routing`, ahead of these."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),  # asked for by browsers on any page
     path("", include("rooms.urls")),
 ]
 

@@ -8,9 +8,11 @@ import httpx
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
+from django.http import HttpRequest, HttpResponse
 from django.urls import re_path
 
 from project.asgi import RawPath, application
+from project.middleware import StaticMiddleware
 
 
 @pytest.fixture
@@ -81,3 +83,23 @@ async def test_an_unknown_path_of_the_api_is_a_problem_document(client: httpx.As
     assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
     assert (problem["code"], problem["request_id"]) == ("not_found", answer.headers["x-request-id"])
     assert "html" in (await client.get("/nothing")).headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("url", "immutable"),
+    [
+        ("/static/dist/chunks/ar-SA-G6X2FPQ2-tFBR427Z.js", True),
+        ("/static/dist/assets/board-PlhUqBbu.css", True),
+        ("/static/dist/assets/Assistant-Bold-gm-uSS1B.woff2", True),
+        ("/static/dist/fonts/ComicShanns/ComicShanns-Regular-279a7b317d12eb88de06167bd672b4b4.woff2", True),
+        ("/static/dist/room.js", False),
+        ("/static/dist/chunks/plain.js", False),
+        ("/static/admin/css/unusable_password_field.css", False),
+        ("/other/dist/assets/board-PlhUqBbu.css", False),
+    ],
+)
+def test_only_files_named_by_their_contents_are_cached_for_ever(url: str, immutable: bool) -> None:
+    async def nothing(request: HttpRequest) -> HttpResponse:
+        raise AssertionError
+
+    assert StaticMiddleware(nothing).immutable_file_test("", url) is immutable
