@@ -7,6 +7,7 @@ import { DownIcon, SendIcon } from "./icons";
 import type { Message, You } from "./protocol";
 import type { RoomSession, RoomState } from "./room-session";
 import { showServerHtml } from "./server-html";
+import type { Connection } from "./socket";
 
 const TYPING_EVERY_MS = 3_000;
 /** Closer to the end than this counts as being at the end. */
@@ -185,12 +186,26 @@ export function Chat({ session, state, inSight, children }: ChatProps): ReactNod
         {writers.length > 2 && "Several people are writing…"}
       </p>
       {children}
-      <Composer session={session} limit={state.limits.text} live={state.connection.state === "live"} inSight={inSight} />
+      <Composer session={session} limit={state.limits.text} connection={state.connection.state} inSight={inSight} />
     </>
   );
 }
 
-function Composer({ session, limit, live, inSight }: { readonly session: RoomSession; readonly limit: number; readonly live: boolean; readonly inSight: boolean }): ReactNode {
+interface ComposerProps {
+  readonly session: RoomSession;
+  readonly limit: number;
+  readonly connection: Connection["state"];
+  readonly inSight: boolean;
+}
+
+const PLACEHOLDERS: Readonly<Record<Connection["state"], string>> = {
+  connecting: "Write to the room",
+  live: "Write to the room",
+  reconnecting: "Sent when the room is back",
+  closed: "The room is closed",
+};
+
+function Composer({ session, limit, connection, inSight }: ComposerProps): ReactNode {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
   const saidTyping = useRef(0);
@@ -203,7 +218,7 @@ function Composer({ session, limit, live, inSight }: { readonly session: RoomSes
     if (!field || !inSight) return;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight}px`;
-  }, [text, inSight, live]);
+  }, [text, inSight, connection]);
 
   const stopTyping = (): void => {
     if (saidTyping.current === 0) return;
@@ -255,7 +270,8 @@ function Composer({ session, limit, live, inSight }: { readonly session: RoomSes
           ref={box}
           rows={1}
           value={text}
-          placeholder={live ? "Write to the room" : "Sent when the room is back"}
+          placeholder={PLACEHOLDERS[connection]}
+          disabled={connection === "closed"}
           aria-describedby="chat-hint"
           aria-invalid={tooLong}
           enterKeyHint="send"

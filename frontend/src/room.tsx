@@ -83,6 +83,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
   const [boardReady, setBoardReady] = useState(false);
   const board = useRef<BoardHandle | null>(null);
 
+  const boardInSight = !phone || view === "board";
   const chatInSight = phone ? view === "chat" : chatOpen;
   useEffect(() => session.setChatInSight(chatInSight && visible), [session, chatInSight, visible]);
 
@@ -149,7 +150,9 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
         </h1>
         <ConnectionPill connection={state.connection} onRetry={() => session.reconnect()} />
         <div className="bar-space" />
-        <People you={state.you} users={state.users} typing={state.typing} onRename={() => setAsking("rename")} onVisit={visit} />
+        {state.you && (
+          <People you={state.you} users={state.users} typing={state.typing} onRename={() => setAsking("rename")} onVisit={visit} />
+        )}
         <button type="button" className="icon-button" onClick={switchTheme} aria-label={theme === "dark" ? "Light theme" : "Dark theme"} title={theme === "dark" ? "Light theme" : "Dark theme"}>
           {theme === "dark" ? SunIcon : MoonIcon}
         </button>
@@ -160,7 +163,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
         </button>
       </header>
 
-      <main className="board" id="board" aria-label="Whiteboard" data-testid="board" data-ready={boardReady && state.you !== null}>
+      <main className="board" id="board" aria-label="Whiteboard" data-testid="board" data-ready={boardReady && state.you !== null} ref={(element) => setInert(element, !boardInSight)}>
         <BoardBoundary>
           <Suspense fallback={<p className="board-loading">Rolling out the paper…</p>}>
             <Board session={session} theme={theme} onReady={onBoard} />
@@ -192,7 +195,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
         )}
       </main>
 
-      <aside className="chat" id="chat" aria-label="Chat" data-testid="chat">
+      <aside className="chat" id="chat" aria-label="Chat" data-testid="chat" ref={(element) => setInert(element, !chatInSight)}>
         <Chat session={session} state={state} inSight={chatInSight}>
           {askFirst && <NameDialog current={state.you?.name ?? ""} modal={false} onName={named} onSkip={skipped} />}
         </Chat>
@@ -213,6 +216,11 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
       {asking === "rename" && <NameDialog current={state.you?.name ?? ""} modal onName={named} onSkip={skipped} />}
     </div>
   );
+}
+
+/** Out of sight is out of reach, for the keyboard and for screen readers. React 18 does not know the attribute. */
+function setInert(element: HTMLElement | null, inert: boolean): void {
+  if (element) element.inert = inert;
 }
 
 function Badge({ count }: { readonly count: number }): ReactNode {
