@@ -9,7 +9,7 @@ export function roomAddress(text: string, here: string): string | null {
   if (!given.includes("/")) return null;
   let url: URL;
   try {
-    url = new URL(/^[a-z][a-z0-9+.-]*:/i.test(given) || given.startsWith("/") ? given : `${new URL(here).protocol}//${given}`, here);
+    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(given) || given.startsWith("/") ? given : `${new URL(here).protocol}//${given}`, here);
   } catch {
     return null;
   }
