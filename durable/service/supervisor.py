@@ -31,7 +31,7 @@ from .listener import open_listener
 from .lock import ServiceLock
 from .rundir import runtime_directory
 from .valkey import Valkey
-from .warden import Sessions, Warden, revoke_leftovers
+from .warden import GRACE_SECONDS, Sessions, Warden, revoke_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ _SETTLE_SHARE = 1.0
 class ServiceOptions:
     """What to run.
 
-    ``command`` gives the command line of a child from its role and the descriptor of the listening socket.
+    ``command`` gives the command line of a child from its role and the descriptor of the listening socket;
+    ``session_grace`` is how many seconds a worker may run without a session (see `Warden`).
     """
 
     data_dir: Path
@@ -55,6 +56,7 @@ class ServiceOptions:
     workers: int
     redis_url: str | None
     command: Callable[[Role, int], tuple[str, ...]]
+    session_grace: float = GRACE_SECONDS
 
 
 class Supervisor:
@@ -144,7 +146,7 @@ class Supervisor:
     async def _serve(self, listener: socket.socket, redis_url: str, runtime_dir: Path) -> None:
         sessions = self._connect(redis_url)
         life_reader, life_writer = os.pipe()
-        self._warden = Warden(sessions)
+        self._warden = Warden(sessions, grace=self.options.session_grace)
         try:
             try:
                 await revoke_leftovers(sessions, runtime_dir)

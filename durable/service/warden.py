@@ -21,8 +21,9 @@ from .child import Child, ChildState, Role
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-#: A worker that runs, but found itself expired, registers anew within a renewal: so long is it left alone.
-GRACE_SECONDS = 4.0
+#: A worker that runs, but finds itself expired at its next renewal, drops what it holds and registers anew: so long
+#: is it left alone.
+GRACE_SECONDS = 8.0
 _REVOKE_FOR = 15.0
 _REVOKE_PAUSE = 0.1
 

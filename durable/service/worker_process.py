@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 from durable.conf import DurableSettings
+from durable.errors import DurableError, UnavailableError
 from durable.worker import Worker
 
+from .errors import ServiceError
 from .lifeline import Lifeline
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,12 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
         loop.add_signal_handler(number, end)
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
     worker = Worker(conf, redis_url=redis_url, runtime_dir=runtime_dir, on_ready=lifeline.report_ready)
-    await worker.start()
+    try:
+        await worker.start()
+    except UnavailableError:
+        raise
+    except DurableError as error:  # this data directory, or this Redis, is not one to serve
+        raise ServiceError(str(error)) from None
     # Everything loaded by now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -30,6 +30,7 @@ from durable.service.supervisor import ServiceOptions, Supervisor
 
 TTL = float(os.environ.get("STAND_IN_TTL", "1"))
 RENEW_SECONDS = 0.1
+GRACE = 1.0
 
 
 async def be_worker() -> None:
@@ -97,6 +98,7 @@ def be_service(data_dir: Path, gateways: int, workers: int) -> None:
         workers=workers,
         redis_url=os.environ.get("STAND_IN_REDIS") or None,
         command=command,
+        session_grace=GRACE,
     )
     try:
         asyncio.run(Supervisor(options, connect=RedisCluster, announce=announce).run())

@@ -15,7 +15,6 @@ import pytest
 
 from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
 from durable.service.discovery import find_service, read_last_record
-from durable.service.warden import GRACE_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -210,7 +209,7 @@ def test_a_worker_that_runs_without_a_session_is_killed_after_a_grace(
     victim = service.child("worker 1")
     eventually(lambda: not sessions(service))
     assert is_alive(victim)
-    eventually(lambda: not is_alive(victim), within=GRACE_SECONDS + 3)
+    eventually(lambda: not is_alive(victim), within=4)
 
 
 def test_a_worker_that_registers_anew_is_left_alone_and_its_new_session_revoked_at_its_end(
