@@ -5,6 +5,10 @@ from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+admin.site.site_header = "Durable Rooms"
+admin.site.site_title = "Durable Rooms"
+admin.site.index_title = "Administration"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),  # asked for by browsers on any page

@@ -1,14 +1,20 @@
 """Probes and metrics: honest about readiness, and numbers only for those who may see them."""
 
 import asyncio
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from durable.client import ClusterClient, Home
+from durable.cluster.redis import WorkerSession
+from durable.conf import DurableSettings, durable_settings
 from durable.gateway import health
 from durable.gateway.health import Metrics, Readyz
 from durable.models import ApiToken
+from durable.service.valkey import Valkey
 
 
 async def get(app: Any, client: tuple[str, int] = ("127.0.0.1", 5), **headers: str) -> httpx.Response:
@@ -38,7 +44,7 @@ async def test_not_ready_when_asking_fails() -> None:
         raise ConnectionError("refused")
 
     answer = await get(Readyz.as_asgi(readiness=readiness))
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "cluster": "refused"})
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "cluster": "unavailable"})
 
 
 async def test_not_ready_when_a_dependency_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +79,28 @@ async def test_metrics_are_shown_elsewhere_for_a_token_with_the_scope() -> None:
     assert (await get(Metrics.as_asgi(), client=far)).status_code == 401
     assert (await get(Metrics.as_asgi(), client=far, authorization=f"Bearer {wrong}")).status_code == 401
     assert (await get(Metrics.as_asgi(), client=far, authorization=f"Bearer {right}")).status_code == 200
+
+
+async def test_the_cluster_is_ready_when_redis_answers_and_a_worker_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(Valkey(tmp_path, tmp_path)) as valkey:
+        valkey.start()
+        client = ClusterClient(DurableSettings(data_dir=tmp_path, redis_url=valkey.url), "gateway")
+        home = Home(durable_settings)
+        home.attach(client)
+        monkeypatch.setattr(health, "home", home)
+        try:
+            answer = await get(Readyz.as_asgi())
+            assert answer.json() == {"ready": False, "redis": "ok", "workers": "none is serving"}
+            for state in ("draining", "serving"):
+                await client.redis.register_worker(
+                    WorkerSession(state, 1, 1, "here", state, 0, "/nowhere"), ttl=60
+                )
+                answer = await get(Readyz.as_asgi())
+                assert answer.json()["ready"] is (state == "serving")
+            valkey.close()
+            answer = await get(Readyz.as_asgi())
+            assert (answer.status_code, answer.json()["redis"]) == (503, "unreachable")
+        finally:
+            await client.close()
