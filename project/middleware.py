@@ -39,7 +39,7 @@ class PolicyMiddleware(CSPMiddleware):
         return super().process_response(request, response)
 
 
-class StaticMiddleware(ServeStaticMiddleware):
+class StaticMiddleware(ServeStaticMiddleware):  # type: ignore[misc]  # servestatic has no types
     """Static files, those with a hash of their contents in their name cached for ever.
 
     The names are given by the front end's build, so the manifest that the base class asks for does not exist.
