@@ -73,10 +73,9 @@ class Metadata:
         """Remember the outcome of a writing call; it replaces the slot's previous one, which its caller has."""
         self._database.run(_PUT_CALL, (caller, slot, number, outcome, now))
 
-    def forget_calls(self, before: int) -> None:
-        """Forget calls that were answered before `before` (ms since the epoch)."""
-        self._transactions.begin_write()
-        self._database.run("DELETE FROM _do_calls WHERE at < ?1", (before,))
+    def forget_calls(self, prefix: str, before: int) -> None:
+        """Forget calls of callers that begin with `prefix`, answered before `before` (ms). In an event that writes."""
+        self._database.run("DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before))
 
     # -- sockets
 

@@ -1,0 +1,1 @@
+"""Between processes: who owns what, and how a request finds its owner."""

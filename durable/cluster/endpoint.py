@@ -1,0 +1,152 @@
+"""The worker's end of the links: requests in, answers and effects out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+
+from durable.core.envelope import (
+    LINK_VERSION,
+    Command,
+    Effects,
+    Hello,
+    Message,
+    NotOwner,
+    Reply,
+    Request,
+)
+from durable.errors import error_to_wire
+from durable.runtime.commands import answer_command
+from durable.runtime.events import MovedError
+from durable.runtime.host import Host
+
+from .link import Link, listen
+from .redis import RedisCluster, RedisUnavailableError
+
+log = logging.getLogger(__name__)
+
+MAX_KEPT = 1000  # effects kept for a gateway that is not connected yet
+KEPT_SECONDS = 5.0
+GATEWAYS_SECONDS = 1.0  # how long the list of gateways is believed
+
+
+class LinkAnswer:
+    """Answers one request on the link it came from."""
+
+    __slots__ = ("_link", "_number")
+
+    def __init__(self, link: Link, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def reply(self, value: bytes | None) -> None:
+        """It succeeded."""
+        self._link.send(Reply(self._number, value))
+
+    def fail(self, error: BaseException) -> None:
+        """It failed, or must be asked elsewhere."""
+        if isinstance(error, MovedError):
+            self._link.send(NotOwner(self._number))
+        else:
+            self._link.send(Reply(self._number, None, error_to_wire(error)))
+
+    def not_owner(self, owner: str | None) -> None:
+        """Ask `owner`, if known."""
+        self._link.send(NotOwner(self._number, owner))
+
+
+class Endpoint:
+    """Accepts links and knows which gateway is behind which.
+
+    Args:
+        worker: this incarnation's id.
+        redis: knows which gateways live.
+    """
+
+    def __init__(self, worker: str, redis: RedisCluster) -> None:
+        self._hello = Hello(LINK_VERSION, worker, "worker")
+        self._redis = redis
+        self._links: dict[str, Link] = {}
+        self._all: set[Link] = set()
+        self._kept: dict[str, deque[tuple[float, Effects]]] = {}
+        self._gateways: frozenset[str] = frozenset()
+        self._gateways_until = 0.0
+        self._server: asyncio.Server | None = None
+        self._address = ""
+        self._host: Host | None = None
+
+    async def start(self, address: str, host: Host) -> None:
+        """Listen at `address` (a path) for requests to `host`."""
+        self._address, self._host = address, host
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)
+        self._server = await listen(address, self._make_link)
+        os.chmod(address, 0o600)
+
+    def _make_link(self) -> Link:
+        link = Link(self._hello, received=self._received, opened=self._opened, closed=self._closed)
+        self._all.add(link)
+        return link
+
+    def _opened(self, link: Link) -> None:
+        assert link.peer is not None
+        peer = link.peer.peer
+        self._links[peer] = link
+        for _, effects in self._kept.pop(peer, ()):
+            link.send(effects)
+
+    def _closed(self, link: Link) -> None:
+        self._all.discard(link)
+        if link.peer is not None and self._links.get(link.peer.peer) is link:
+            del self._links[link.peer.peer]
+
+    def _received(self, link: Link, message: Message) -> None:
+        host = self._host
+        assert link.peer is not None and host is not None
+        if isinstance(message, Command):
+            answer_command(host, message, LinkAnswer(link, message.number))
+        elif isinstance(message, Request):
+            host.dispatch(message, link.peer.peer, LinkAnswer(link, message.number))
+        else:
+            log.error("a %s is no request", type(message).__name__)
+
+    # -- the ways to the gateways
+
+    def send(self, gateway: str, message: Effects) -> None:
+        """Send effects to a gateway; kept for some seconds when its link is not there (yet)."""
+        link = self._links.get(gateway)
+        if link is not None and link.is_open:
+            link.send(message)
+            return
+        now = time.monotonic()
+        kept = self._kept.setdefault(gateway, deque(maxlen=MAX_KEPT))
+        kept.append((now, message))
+        for other, items in list(self._kept.items()):
+            while items and now - items[0][0] > KEPT_SECONDS:
+                items.popleft()
+            if not items:
+                del self._kept[other]
+
+    async def live_gateways(self) -> frozenset[str]:
+        """The gateways that live: those with a link here, and those with a session."""
+        now = time.monotonic()
+        if now > self._gateways_until:
+            try:
+                self._gateways = frozenset(session.gateway for session in await self._redis.list_gateways())
+                self._gateways_until = now + GATEWAYS_SECONDS
+            except RedisUnavailableError as error:
+                log.warning("the list of gateways cannot be read: %s", error)
+        return self._gateways | frozenset(self._links)
+
+    async def stop(self) -> None:
+        """Close all links."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._all):
+            link.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._address)

@@ -1,0 +1,144 @@
+"""The link between two processes: length-prefixed msgpack over a Unix socket, many requests at once, writes coalesced.
+
+A message is its length as four bytes, big-endian, and then msgpack (see `durable.core.envelope`). Everything sent within one turn
+of the loop leaves in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from durable.core.envelope import LINK_VERSION, Hello, Message, decode, encode
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 40 * 1024 * 1024  # a value of 32 MiB, with room for what surrounds it
+MAX_UNSENT_BYTES = 128 * 1024 * 1024  # a peer that reads so slowly is given up
+
+
+class Link(asyncio.Protocol):
+    """One connection to a peer.
+
+    Args:
+        me: what to say first.
+        received: called with the link and each message after the peer's hello.
+        opened: called when the peer has said who it is.
+        closed: called when the connection has ended.
+
+    Attributes:
+        peer: the peer's hello, once it has come.
+    """
+
+    def __init__(
+        self,
+        me: Hello,
+        *,
+        received: Callable[[Link, Message], None],
+        opened: Callable[[Link], None],
+        closed: Callable[[Link], None],
+    ) -> None:
+        self._me = me
+        self._received = received
+        self._opened = opened
+        self._closed = closed
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._unparsed = bytearray()
+        self._unsent: list[bytes] = []
+        self._flush_due = False
+        self.peer: Hello | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.send(self._me)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over every whole message."""
+        unparsed = self._unparsed
+        unparsed += data
+        position, end = 0, len(unparsed)
+        try:
+            while end - position >= 4:
+                size = int.from_bytes(unparsed[position : position + 4], "big")
+                if size > MAX_MESSAGE_BYTES:
+                    raise ValueError(f"a message of {size} bytes is too long")
+                if end - position - 4 < size:
+                    break
+                message = decode(unparsed[position + 4 : position + 4 + size])
+                position += 4 + size
+                self._hand_over(message)
+        except (ValueError, msgspec.MsgspecError) as error:
+            log.error("the link to %s broke: %s", self.peer.peer if self.peer else "a peer", error)
+            self.close()
+            return
+        if position:
+            del unparsed[:position]
+
+    def _hand_over(self, message: Message) -> None:
+        if self.peer is not None:
+            self._received(self, message)
+        elif isinstance(message, Hello) and message.version == LINK_VERSION:
+            self.peer = message
+            self._opened(self)
+        else:
+            raise ValueError(f"the peer speaks another version of the link: {message!r:.80}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who uses the link, once."""
+        self._transport = None
+        self._unsent.clear()
+        self._closed(self)
+
+    # -- our side
+
+    def send(self, message: Any) -> None:
+        """Send a message with this turn of the loop; dropped silently when the link has ended (its end is reported)."""
+        data = encode(message)
+        unsent = self._unsent
+        unsent.append(len(data).to_bytes(4, "big"))
+        unsent.append(data)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        unsent, self._unsent = self._unsent, []
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(b"".join(unsent))
+        if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            log.error("the link to %s is given up: it does not read", self.peer.peer if self.peer else "a peer")
+            transport.abort()
+
+    def close(self) -> None:
+        """End the connection after what was sent has left."""
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+
+
+async def connect(path: str, make: Callable[[], Link]) -> Link:
+    """Connect to the link socket at `path`; raises OSError."""
+    _, link = await asyncio.get_running_loop().create_unix_connection(make, path)
+    return link
+
+
+async def listen(path: str, make: Callable[[], Link]) -> asyncio.Server:
+    """Accept links on a Unix socket at `path`."""
+    return await asyncio.get_running_loop().create_unix_server(make, path, backlog=512)

@@ -1,0 +1,43 @@
+"""Who owns an object: claims in Redis, made again over owners that are dead."""
+
+from __future__ import annotations
+
+from durable.identity import ObjectId
+from durable.runtime.host import NotOwnerError
+
+from .redis import RedisCluster
+
+REST_SECONDS = 300.0
+"""How long a sleeping object stays with its worker, so that waking it needs no new epoch."""
+
+
+class RedisOwners:
+    """Ownership as one worker asks for it.
+
+    Args:
+        redis: where it is recorded.
+        worker: who asks.
+    """
+
+    def __init__(self, redis: RedisCluster, worker: str) -> None:
+        self._redis = redis
+        self._worker = worker
+
+    async def claim(self, object_id: ObjectId, above: int) -> int:
+        """Become the owner; the epoch. Raises NotOwnerError when a living worker is, RedisUnavailableError."""
+        dead = ""
+        while True:
+            owner, epoch = await self._redis.claim(object_id, self._worker, above, dead)
+            if owner == self._worker:
+                return epoch
+            if owner == dead or await self._redis.session_alive(owner):
+                raise NotOwnerError(owner)
+            dead = owner
+
+    async def rest(self, object_id: ObjectId) -> None:
+        """The object sleeps: its ownership lapses unless it wakes here soon."""
+        await self._redis.rest(object_id, self._worker, REST_SECONDS)
+
+    async def release(self, object_id: ObjectId) -> None:
+        """Give the ownership up at once."""
+        await self._redis.rest(object_id, self._worker, 0)

@@ -1,0 +1,230 @@
+"""Everything that is said to Redis: sessions, ownership, due alarms, notices. No other module speaks Redis.
+
+Keys: `durable:worker:<id>` and `durable:gateway:<id>` (sessions, with a life), `durable:workers` and `durable:gateways`
+(who has registered), `durable:owner:{<class>:<object id>}` (ownership), `durable:alarms` (due times of sleeping
+objects), `durable:volume` (the data directory that belongs here). Redis is a hint that the epoch in the object's file
+confirms: losing it costs availability, never a double write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import msgspec
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from durable.errors import UnavailableError
+from durable.identity import ObjectId
+
+COMMAND_SECONDS = 2.0
+_NOTICES = "durable:notices"
+_ALARMS = "durable:alarms"
+
+
+class RedisUnavailableError(UnavailableError):
+    """Redis cannot be reached, or refuses."""
+
+    code = "unavailable"
+
+
+class WorkerSession(msgspec.Struct, frozen=True):
+    """One worker incarnation that has registered.
+
+    `address` is the path of its link socket; `pid_started` the process's start time in clock ticks since boot.
+    """
+
+    worker: str
+    pid: int
+    pid_started: int
+    host: str
+    state: str
+    objects: int
+    address: str
+
+
+class GatewaySession(msgspec.Struct, frozen=True):
+    """One gateway incarnation that has registered."""
+
+    gateway: str
+    pid: int
+    host: str
+
+
+class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something the other processes should know at once: a worker came, changed or ended."""
+
+    kind: str
+    worker: str = ""
+
+
+S = TypeVar("S", WorkerSession, GatewaySession)
+
+_encode = msgspec.json.encode
+_decode_worker = msgspec.json.Decoder(WorkerSession).decode
+_decode_gateway = msgspec.json.Decoder(GatewaySession).decode
+_decode_notice = msgspec.json.Decoder(Notice).decode
+
+
+def _owner_key(object_id: ObjectId) -> str:
+    return f"durable:owner:{{{object_id.class_key}:{object_id}}}"
+
+
+class RedisCluster:
+    """The cluster's state in one Redis.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.asyncio.from_url(
+            url, socket_timeout=COMMAND_SECONDS, socket_connect_timeout=COMMAND_SECONDS, decode_responses=True
+        )
+        self._listening = redis.asyncio.from_url(url, socket_timeout=None, decode_responses=True)
+        scripts = files(__package__) / "scripts"
+        self._claim = self._redis.register_script((scripts / "claim.lua").read_text())
+        self._rest = self._redis.register_script((scripts / "rest.lua").read_text())
+        self._take_volume = self._redis.register_script((scripts / "take_volume.lua").read_text())
+
+    async def _ask(self, answer: Any) -> Any:
+        try:
+            return await answer
+        except (RedisError, OSError) as error:
+            raise RedisUnavailableError(f"Redis cannot be reached: {error}") from error
+
+    async def ping(self) -> None:
+        """Raise RedisUnavailableError unless Redis answers."""
+        await self._ask(self._redis.ping())
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+        await self._listening.aclose()
+
+    # -- sessions
+
+    async def register_worker(self, session: WorkerSession, ttl: float) -> None:
+        """Begin a worker's session."""
+        await self._begin(f"durable:worker:{session.worker}", "durable:workers", session.worker, session, ttl)
+        await self.announce(session.worker)
+
+    async def announce(self, worker_id: str) -> None:
+        """Tell everybody that a worker has come, or has changed its state."""
+        await self.tell(Notice("worker", worker_id))
+
+    async def renew_worker(self, session: WorkerSession, ttl: float) -> bool:
+        """Prolong a worker's session and update what it says; False when it is over, for good."""
+        return await self._renew(f"durable:worker:{session.worker}", session, ttl)
+
+    async def revoke_worker(self, worker_id: str) -> None:
+        """End a worker's session now; harmless when it has ended."""
+        await self._ask(self._redis.delete(f"durable:worker:{worker_id}"))
+        await self._ask(self._redis.srem("durable:workers", worker_id))
+        await self.tell(Notice("gone", worker_id))
+
+    async def session_alive(self, worker_id: str) -> bool:
+        """Whether a worker's session has not expired."""
+        return bool(await self._ask(self._redis.exists(f"durable:worker:{worker_id}")))
+
+    async def list_workers(self) -> list[WorkerSession]:
+        """All workers whose session lives."""
+        return await self._list("durable:workers", "durable:worker:", _decode_worker)
+
+    async def register_gateway(self, session: GatewaySession, ttl: float) -> None:
+        """Begin a gateway's session."""
+        await self._begin(f"durable:gateway:{session.gateway}", "durable:gateways", session.gateway, session, ttl)
+
+    async def renew_gateway(self, session: GatewaySession, ttl: float) -> bool:
+        """Prolong a gateway's session; False when it is over."""
+        return await self._renew(f"durable:gateway:{session.gateway}", session, ttl)
+
+    async def end_gateway(self, gateway_id: str) -> None:
+        """End a gateway's session."""
+        await self._ask(self._redis.delete(f"durable:gateway:{gateway_id}"))
+        await self._ask(self._redis.srem("durable:gateways", gateway_id))
+
+    async def list_gateways(self) -> list[GatewaySession]:
+        """All gateways whose session lives."""
+        return await self._list("durable:gateways", "durable:gateway:", _decode_gateway)
+
+    async def _begin(self, key: str, index: str, member: str, session: Any, ttl: float) -> None:
+        await self._ask(self._redis.set(key, _encode(session), px=int(ttl * 1000)))
+        await self._ask(self._redis.sadd(index, member))
+
+    async def _renew(self, key: str, session: Any, ttl: float) -> bool:
+        return bool(await self._ask(self._redis.set(key, _encode(session), px=int(ttl * 1000), xx=True)))
+
+    async def _list(self, index: str, prefix: str, decode: Any) -> list[Any]:
+        members = sorted(await self._ask(self._redis.smembers(index)))
+        if not members:
+            return []
+        found = await self._ask(self._redis.mget([prefix + member for member in members]))
+        gone = [member for member, text in zip(members, found, strict=True) if text is None]
+        if gone:
+            await self._ask(self._redis.srem(index, *gone))
+        return [decode(text) for text in found if text is not None]
+
+    # -- ownership
+
+    async def claim(self, object_id: ObjectId, worker: str, above: int, dead: str = "") -> tuple[str, int]:
+        """(owner, epoch): `worker` itself unless somebody else, who is not `dead`, owns the object."""
+        owner, epoch = await self._ask(self._claim(keys=[_owner_key(object_id)], args=[worker, above, dead]))
+        return owner, int(epoch)
+
+    async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> None:
+        """Let the ownership lapse after `seconds` (0: now), if it is `worker`'s."""
+        await self._ask(self._rest(keys=[_owner_key(object_id)], args=[worker, str(int(seconds * 1000))]))
+
+    async def owner(self, object_id: ObjectId) -> tuple[str, int] | None:
+        """(worker, epoch) as last recorded, or None."""
+        worker, epoch = await self._ask(self._redis.hmget(_owner_key(object_id), ["worker", "epoch"]))
+        return None if worker is None else (worker, int(epoch))
+
+    # -- alarms of sleeping objects
+
+    async def index_alarms(self, due: Iterable[tuple[str, int | None]]) -> None:
+        """Remember due times (ms since the epoch), or forget them, by reference (`class:object id`)."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for reference, at in due:
+            if at is None:
+                pipeline.zrem(_ALARMS, reference)
+            else:
+                pipeline.zadd(_ALARMS, {reference: at})
+        await self._ask(pipeline.execute())
+
+    async def due_alarms(self, now: int, limit: int) -> list[str]:
+        """References of objects whose alarm is due, the longest due first."""
+        return list(await self._ask(self._redis.zrange(_ALARMS, "-inf", now, byscore=True, offset=0, num=limit)))
+
+    async def next_alarm(self) -> int | None:
+        """When the earliest indexed alarm is due, or None."""
+        first = await self._ask(self._redis.zrange(_ALARMS, 0, 0, withscores=True))
+        return int(first[0][1]) if first else None
+
+    # -- the data directory
+
+    async def take_volume(self, volume: str) -> str:
+        """Pin the data directory with id `volume` to this Redis; returns the one that is pinned."""
+        return str(await self._ask(self._take_volume(keys=["durable:volume"], args=[volume])))
+
+    # -- notices
+
+    async def tell(self, notice: Notice) -> None:
+        """Tell all processes that listen."""
+        await self._ask(self._redis.publish(_NOTICES, _encode(notice)))
+
+    async def notices(self) -> AsyncIterator[Notice | None]:
+        """Notices as they come; None first, when listening has begun. Raises RedisUnavailableError when it ends."""
+        subscription = self._listening.pubsub(ignore_subscribe_messages=True)
+        try:
+            await self._ask(subscription.subscribe(_NOTICES))
+            yield None
+            while True:
+                message = await self._ask(subscription.get_message(timeout=None))
+                if message is not None:
+                    yield _decode_notice(message["data"])
+        finally:
+            await subscription.aclose()  # type: ignore[no-untyped-call]

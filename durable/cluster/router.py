@@ -1,0 +1,432 @@
+"""Brings requests to the one owner of their object, and follows it when it moves.
+
+Each object that this process talks to has a channel: the link to its owner, as last known, and the requests that have
+no answer yet, in order. When the owner is lost, all of them are sent to the next one, in the same order and marked as
+repeats; an owner that has handled one already answers from its record. So a caller sees one success and never a doubled effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from durable.core.envelope import (
+    Attach,
+    Call,
+    CallId,
+    Command,
+    Effects,
+    Hello,
+    Message,
+    NotOwner,
+    Reply,
+    Request,
+    SocketClose,
+    SocketFrame,
+    SocketOpen,
+    Target,
+)
+from durable.core.envelope import LINK_VERSION
+from durable.errors import DurableError, OverloadedError, UnavailableError, error_from_wire
+from durable.identity import ObjectId
+
+from .directory import Directory
+from .link import Link, connect
+from .redis import RedisUnavailableError, WorkerSession
+
+log = logging.getLogger(__name__)
+
+MAX_CHANNELS = 20_000
+FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.2  # seconds between two looks for an owner
+
+Outcome = Callable[[Reply | DurableError], None]
+
+
+class Pending:
+    """A request without an answer."""
+
+    __slots__ = ("done", "number", "parked_at", "request", "sent")
+
+    def __init__(self, request: Request, done: Outcome) -> None:
+        self.request = request
+        self.done = done
+        self.number = 0
+        self.sent = False
+        self.parked_at: float | None = None
+
+
+class Channel:
+    """What this process knows of one object: its owner's link, and what it has asked.
+
+    Attributes:
+        sockets: gives the ids of the object's sockets held here; set by who holds them.
+        epoch: the highest seen in effects; older ones are dropped.
+        asleep: the object said that it sleeps, and nothing has been sent to it since.
+    """
+
+    __slots__ = ("_free_slots", "_next_slot", "asleep", "bounces", "epoch", "link", "pending", "routing", "sockets", "target")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.link: Link | None = None
+        self.pending: dict[int, Pending] = {}
+        self.routing: asyncio.Task[None] | None = None
+        self.sockets: Callable[[], list[str]] | None = None
+        self.epoch = 0
+        self.asleep = True
+        self.bounces = 0
+        self._free_slots: list[int] = []
+        self._next_slot = 0
+
+    def take_slot(self) -> int:
+        """The lowest slot that no unanswered call uses."""
+        if self._free_slots:
+            return heapq.heappop(self._free_slots)
+        self._next_slot += 1
+        return self._next_slot - 1
+
+    def free_slot(self, slot: int) -> None:
+        """The answer to the slot's call is here."""
+        heapq.heappush(self._free_slots, slot)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost by forgetting it."""
+        return not self.pending and self.sockets is None and self.routing is None
+
+
+class Router:
+    """Routes the requests of one process.
+
+    Args:
+        me: this process's id; callers are known to objects by it.
+        kind: "gateway", "worker" or "client".
+        directory: which workers live.
+        park_seconds: how long a request waits while its object has no owner.
+        max_parked: how many may wait so.
+        effects: receives what objects do to sockets held here.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        kind: str,
+        directory: Directory,
+        *,
+        park_seconds: float,
+        max_parked: int,
+        effects: Callable[[Effects], None] | None = None,
+    ) -> None:
+        self.me = me
+        self._hello = Hello(LINK_VERSION, me, kind)
+        self._directory = directory
+        self._park_seconds = park_seconds
+        self._max_parked = max_parked
+        self._effects = effects
+        self._loop = asyncio.get_running_loop()
+        self._links: dict[str, Link] = {}
+        self._connecting: dict[str, asyncio.Task[Link]] = {}
+        self._channels: dict[str, Channel] = {}
+        self._waiting: dict[int, tuple[Channel, Pending]] = {}
+        self._commands: dict[int, asyncio.Future[Reply]] = {}
+        self._parked = 0
+        self._numbers = 0
+        self._call_numbers = 0
+        self._closing = False
+        directory.watch(self._workers_changed)
+
+    # -- asking
+
+    async def call(
+        self,
+        object_id: ObjectId,
+        method: str,
+        arguments: bytes,
+        *,
+        call_id: CallId | None = None,
+        chain: list[str] | None = None,
+    ) -> bytes:
+        """Call a method; the encoded result. Raises DurableError. A caller that goes away does not stop the call."""
+        channel = self.channel(object_id)
+        slot = None
+        if call_id is None:
+            slot = channel.take_slot()
+            self._call_numbers += 1
+            call_id = CallId(self.me, slot, self._call_numbers)
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+
+        def done(outcome: Reply | DurableError) -> None:
+            if slot is not None:
+                channel.free_slot(slot)
+            if answer.done():
+                return
+            if isinstance(outcome, DurableError):
+                answer.set_exception(outcome)
+            elif outcome.error is not None:
+                answer.set_exception(error_from_wire(outcome.error))
+            else:
+                answer.set_result(outcome.value or b"")
+
+        self.post(channel, Call(0, channel.target, method, arguments, call_id, chain or []), done)
+        return await answer
+
+    def channel(self, object_id: ObjectId) -> Channel:
+        """The channel of an object."""
+        text = str(object_id)
+        channel = self._channels.get(text)
+        if channel is None:
+            if len(self._channels) >= MAX_CHANNELS:
+                self._forget_idle()
+            channel = Channel(Target(object_id.class_key, text, object_id.name))
+            self._channels[text] = channel
+        return channel
+
+    def _forget_idle(self) -> None:
+        idle = [text for text, channel in self._channels.items() if channel.is_idle]
+        for text in idle[: MAX_CHANNELS // 10]:
+            del self._channels[text]
+
+    def post(self, channel: Channel, request: Request, done: Outcome) -> None:
+        """Send a request to the object's owner; `done` gets its answer, or an error."""
+        pending = Pending(request, done)
+        link = channel.link
+        channel.asleep = False
+        if link is not None and link.is_open and channel.routing is None:
+            self._send(channel, pending, link)
+            return
+        if self._parked >= self._max_parked:
+            done(OverloadedError(f"{self._parked} requests already wait for objects that move"))
+            return
+        self._number(channel, pending)
+        self._park(pending)
+        self._reroute(channel, None)
+
+    def _number(self, channel: Channel, pending: Pending) -> None:
+        self._numbers += 1
+        pending.number = self._numbers
+        channel.pending[pending.number] = pending
+        self._waiting[pending.number] = (channel, pending)
+
+    def _send(self, channel: Channel, pending: Pending, link: Link) -> None:
+        self._number(channel, pending)
+        request = pending.request
+        request.number = pending.number
+        request.repeat = pending.sent
+        pending.sent = True
+        link.send(request)
+
+    def _park(self, pending: Pending) -> None:
+        if pending.parked_at is None:
+            pending.parked_at = self._loop.time()
+            self._parked += 1
+
+    def _unpark(self, pending: Pending) -> None:
+        if pending.parked_at is not None:
+            pending.parked_at = None
+            self._parked -= 1
+
+    # -- finding the owner
+
+    def _reroute(self, channel: Channel, owner: str | None, *, avoid: str | None = None) -> None:
+        """The owner is not known (any more): find it, then send all that has no answer."""
+        channel.link = None
+        for pending in channel.pending.values():
+            self._park(pending)
+        if channel.routing is None and not self._closing:
+            channel.routing = self._loop.create_task(self._route(channel, owner, avoid))
+            channel.routing.add_done_callback(_log_failure)
+
+    async def _route(self, channel: Channel, owner: str | None, avoid: str | None) -> None:
+        unreachable = set() if avoid is None else {avoid}
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(channel.bounces, 8)) if channel.bounces else 0.0
+        if owner is not None and owner in self._links:
+            pause = 0.0
+        try:
+            while True:
+                if pause:
+                    await self._directory.wait_for_change(pause)
+                pause = min(LONGEST_PAUSE, (pause or FIRST_PAUSE) * 2)
+                self._give_up_old(channel)
+                if not channel.pending:
+                    return
+                if owner is not None and self._directory.get(owner) is None:
+                    await self._refresh_directory()
+                session = self._directory.get(owner) if owner is not None else None
+                session = session or self._directory.place(channel.target.id, frozenset(unreachable))
+                if session is None:
+                    await self._refresh_directory()
+                    continue
+                try:
+                    link = await self._link(session)
+                except OSError:
+                    unreachable.add(session.worker)
+                    owner = None
+                    continue
+                self._bind(channel, link)
+                return
+        finally:
+            channel.routing = None
+            if channel.pending and channel.link is None and not self._closing:
+                self._reroute(channel, None)
+
+    async def _refresh_directory(self) -> None:
+        try:
+            await self._directory.refresh()
+        except RedisUnavailableError as error:
+            log.warning("the list of workers cannot be read: %s", error)
+
+    def _bind(self, channel: Channel, link: Link) -> None:
+        """This is the way to the owner now: say which sockets are here, then send what has no answer, in order."""
+        channel.link = link
+        unanswered = list(channel.pending.values())
+        for pending in unanswered:
+            del self._waiting[pending.number]
+            self._unpark(pending)
+        channel.pending.clear()
+        if channel.sockets is not None and not any(isinstance(p.request, Attach) for p in unanswered):
+            self._send(channel, Pending(Attach(0, channel.target, channel.sockets()), _ignore), link)
+        for pending in unanswered:
+            if isinstance(pending.request, Attach) and channel.sockets is not None:
+                pending.request.sockets = channel.sockets()
+            self._send(channel, pending, link)
+
+    def _give_up_old(self, channel: Channel) -> None:
+        now = self._loop.time()
+        for number, pending in list(channel.pending.items()):
+            if pending.parked_at is not None and now - pending.parked_at > self._park_seconds:
+                self._finish(number)
+                error = UnavailableError("no worker could serve this object in time")
+                error.delivered = "unknown" if pending.sent else "no"
+                pending.done(error)
+
+    async def _link(self, session: WorkerSession) -> Link:
+        """An open link to a worker; raises OSError."""
+        link = self._links.get(session.worker)
+        if link is not None and link.is_open:
+            return link
+        connecting = self._connecting.get(session.worker)
+        if connecting is None:
+            connecting = self._loop.create_task(self._connect(session))
+            self._connecting[session.worker] = connecting
+            connecting.add_done_callback(lambda _: self._connecting.pop(session.worker, None))
+        return await asyncio.shield(connecting)
+
+    async def _connect(self, session: WorkerSession) -> Link:
+        def make() -> Link:
+            return Link(self._hello, received=self._received, opened=lambda _: None, closed=self._link_closed)
+
+        link = await connect(session.address, make)
+        self._links[session.worker] = link
+        return link
+
+    def _workers_changed(self) -> None:
+        """Connect to new workers at once: they may have something to say to the sockets held here."""
+        for worker, session in self._directory.live.items():
+            link = self._links.get(worker)
+            if (link is None or not link.is_open) and worker not in self._connecting and not self._closing:
+                task = self._loop.create_task(self._link(session))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    # -- answers
+
+    def _received(self, link: Link, message: Message) -> None:
+        if isinstance(message, Reply):
+            found = self._finish(message.number)
+            if found is not None:
+                found[0].bounces = 0
+                found[1].done(message)
+            elif (asked := self._commands.pop(message.number, None)) is not None and not asked.done():
+                asked.set_result(message)
+        elif isinstance(message, NotOwner):
+            self._not_owner(link, message)
+        elif isinstance(message, Effects) and self._effects is not None:
+            channel = self._channels.get(message.target.id)
+            if channel is None or message.epoch < channel.epoch:
+                return
+            channel.epoch = message.epoch
+            self._effects(message)
+
+    def _finish(self, number: int) -> tuple[Channel, Pending] | None:
+        found = self._waiting.pop(number, None)
+        if found is not None:
+            del found[0].pending[number]
+            self._unpark(found[1])
+        return found
+
+    def _not_owner(self, link: Link, message: NotOwner) -> None:
+        asked = self._commands.pop(message.number, None)
+        if asked is not None and not asked.done():
+            asked.set_exception(UnavailableError("the object is not active there"))
+        found = self._waiting.get(message.number)
+        if found is None or found[0].link is not link:
+            return
+        channel = found[0]
+        channel.bounces += 1
+        refused_by = next((worker for worker, known in self._links.items() if known is link), None)
+        self._reroute(channel, message.owner, avoid=refused_by if message.owner is None else None)
+
+    def _link_closed(self, link: Link) -> None:
+        for worker, known in list(self._links.items()):
+            if known is link:
+                del self._links[worker]
+        for channel in list(self._channels.values()):
+            if channel.link is link:
+                channel.link = None
+                if channel.sockets is not None and not channel.asleep and not self._closing:
+                    # What the owner broadcast last may be lost: let the next owner tell the sockets where it stands.
+                    self.post(channel, Attach(0, channel.target, []), _ignore)
+                elif channel.pending:
+                    self._reroute(channel, None)
+
+    # -- operators
+
+    async def command(self, worker: str, target: Target, verb: str, arguments: bytes = b"") -> Reply:
+        """Ask a worker about an object without waking it; raises UnavailableError when that worker cannot answer."""
+        session = self._directory.get(worker)
+        if session is None:
+            raise UnavailableError(f"worker {worker} is gone")
+        try:
+            link = await self._link(session)
+        except OSError as error:
+            raise UnavailableError(f"worker {worker} cannot be reached: {error}") from error
+        self._numbers += 1
+        number = self._numbers
+        asked: asyncio.Future[Reply] = self._loop.create_future()
+        self._commands[number] = asked
+        link.send(Command(number, target, verb, arguments))
+        try:
+            async with asyncio.timeout(self._park_seconds):
+                return await asked
+        except TimeoutError:
+            raise UnavailableError(f"worker {worker} did not answer in time") from None
+        finally:
+            self._commands.pop(number, None)
+
+    def close(self) -> None:
+        """Close all links; what has no answer fails."""
+        self._closing = True
+        for channel in self._channels.values():
+            if channel.routing is not None:
+                channel.routing.cancel()
+        for link in list(self._links.values()):
+            link.close()
+        for _, pending in list(self._waiting.values()):
+            error = UnavailableError("this process is stopping")
+            error.delivered = "unknown" if pending.sent else "no"
+            pending.done(error)
+        self._waiting.clear()
+
+
+def _ignore(_outcome: Reply | DurableError) -> None:
+    """For requests whose answer changes nothing."""
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("routing failed", exc_info=task.exception())
+
+
+__all__ = ["Channel", "Router", "SocketClose", "SocketFrame", "SocketOpen"]

@@ -1,0 +1,204 @@
+"""The sockets that this gateway holds, and what their objects want done with them.
+
+Sockets outlive objects: when an owner dies, its sockets stay here; frames that have no answer yet are sent to the next owner
+by the router, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from durable.cluster.router import Channel, Router
+from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, SocketOpen
+from durable.errors import DurableError, error_from_wire
+from durable.identity import ObjectId
+
+from .outgoing import Outgoing
+
+log = logging.getLogger(__name__)
+
+MAX_UNANSWERED = 256  # frames of one socket on their way to the object; beyond, the client is not read
+TRY_AGAIN, INTERNAL = 1013, 1011
+
+
+class HubSocket:
+    """One client's socket, from its opening to its end.
+
+    Attributes:
+        opened: resolved when the object has accepted or refused; the close code and reason if refused, else None.
+        closing: the object (or the gateway) wants it closed: (code, reason).
+    """
+
+    def __init__(self, socket_id: str, channel: Channel, outgoing: Outgoing, wanted_close: Callable[[], None]) -> None:
+        self.id = socket_id
+        self.channel = channel
+        self.outgoing = outgoing
+        self.opened: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
+        self.accepted = False
+        self.closing: tuple[int, str] | None = None
+        self.frames = 0
+        self.unanswered = 0
+        self.room = asyncio.Event()
+        self.room.set()
+        self._wanted_close = wanted_close
+
+    def close(self, code: int, reason: str) -> None:
+        """Have the socket closed, after what waits to be sent."""
+        if self.closing is None:
+            self.closing = (code, reason)
+            if not self.opened.done():
+                self.opened.set_result(self.closing)
+            self._wanted_close()
+
+
+class ObjectSockets:
+    """The sockets of one object that are held here."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.sockets: dict[str, HubSocket] = {}
+        self.auto: tuple[str, str] | None = None
+
+    def ids(self) -> list[str]:
+        """Their ids: also those that still open or whose closing the object has not heard of."""
+        return list(self.sockets)
+
+
+class Hub:
+    """All sockets of one gateway.
+
+    Args:
+        gateway: this gateway's id; the first part of each socket's.
+    """
+
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
+        self.router: Router
+        self._objects: dict[str, ObjectSockets] = {}
+        self._opened = 0
+
+    def __len__(self) -> int:
+        return sum(len(held.sockets) for held in self._objects.values())
+
+    def open(
+        self, object_id: ObjectId, hello: bytes, outgoing: Outgoing, wanted_close: Callable[[], None]
+    ) -> HubSocket:
+        """Ask the object whether it wants a new socket."""
+        channel = self.router.channel(object_id)
+        held = self._objects.get(str(object_id))
+        if held is None:
+            held = self._objects[str(object_id)] = ObjectSockets(channel)
+            channel.sockets = held.ids
+        self._opened += 1
+        socket = HubSocket(f"{self.gateway[:16]}-{self._opened}", channel, outgoing, wanted_close)
+        held.sockets[socket.id] = socket
+
+        def answered(outcome: Reply | DurableError) -> None:
+            error = _error(outcome)
+            if error is not None:
+                retry = error.retryable
+                socket.close(TRY_AGAIN if retry else INTERNAL, "try again" if retry else "this object cannot be opened")
+
+        self.router.post(channel, SocketOpen(0, channel.target, socket.id, hello), answered)
+        return socket
+
+    def frame(self, socket: HubSocket, data: str | bytes) -> None:
+        """Pass a client's frame on to the object."""
+        socket.frames += 1
+        socket.unanswered += 1
+        if socket.unanswered >= MAX_UNANSWERED:
+            socket.room.clear()
+
+        def answered(outcome: Reply | DurableError) -> None:
+            socket.unanswered -= 1
+            socket.room.set()
+            error = _error(outcome)
+            if error is not None and error.retryable and error.delivered == "no":
+                socket.close(TRY_AGAIN, "try again")  # the frame is lost: the client has to come back and say what it missed
+
+        self.router.post(socket.channel, SocketFrame(0, socket.channel.target, socket.id, socket.frames, data), answered)
+
+    def auto_response(self, socket: HubSocket, data: str | bytes) -> str | None:
+        """What the object has this gateway answer to `data` in its place, or None."""
+        held = self._objects.get(socket.channel.target.id)
+        if held is None or held.auto is None or data != held.auto[0]:
+            return None
+        return held.auto[1]
+
+    def closed(self, socket: HubSocket, code: int, reason: str, *, clean: bool) -> None:
+        """The client's connection has ended: tell the object, if it had accepted it."""
+        socket.outgoing.stop()
+        if not socket.accepted and socket.opened.done():
+            self._forget(socket)
+            return
+        request = SocketClose(0, socket.channel.target, socket.id, code, reason, clean)
+        self.router.post(socket.channel, request, lambda _: self._forget(socket))
+
+    def _forget(self, socket: HubSocket) -> None:
+        held = self._objects.get(socket.channel.target.id)
+        if held is None:
+            return
+        held.sockets.pop(socket.id, None)
+        if not held.sockets:
+            del self._objects[socket.channel.target.id]
+            socket.channel.sockets = None
+
+    def close_all(self, code: int, reason: str) -> None:
+        """Close every socket."""
+        for held in list(self._objects.values()):
+            for socket in list(held.sockets.values()):
+                socket.close(code, reason)
+
+    # -- what objects want done
+
+    def apply(self, effects: Effects) -> None:
+        """Carry out an object's operations, in order. One socket's trouble is nobody else's."""
+        held = self._objects.get(effects.target.id)
+        if held is None:
+            return
+        for operation in effects.operations:
+            try:
+                self._apply(held, operation)
+            except Exception:
+                log.exception("an operation of %s could not be carried out: %r", effects.target, operation[0])
+
+    def _apply(self, held: ObjectSockets, operation: tuple[Any, ...]) -> None:
+        match operation:
+            case ("send", sockets, data, volatile):
+                message, size = _frame(data)
+                known = held.sockets
+                for socket_id in sockets:
+                    socket = known.get(socket_id)
+                    if socket is not None and socket.accepted and socket.closing is None:
+                        socket.outgoing.push(message, size, volatile)
+            case ("accept", socket_id):
+                socket = held.sockets.get(socket_id)
+                if socket is not None and not socket.accepted and socket.closing is None:
+                    socket.accepted = True
+                    socket.outgoing.push({"type": "websocket.accept"}, 0)
+                    if not socket.opened.done():
+                        socket.opened.set_result(None)
+            case ("close", socket_id, code, reason):
+                socket = held.sockets.get(socket_id)
+                if socket is not None:
+                    socket.close(code, reason)
+            case ("auto", request, response):
+                held.auto = None if request is None else (request, response or "")
+            case ("asleep",):
+                held.channel.asleep = True
+            case _:
+                log.error("unknown operation %r", operation)
+
+
+def _frame(data: str | bytes) -> tuple[dict[str, Any], int]:
+    kind = "text" if isinstance(data, str) else "bytes"
+    return {"type": "websocket.send", kind: data}, len(data)
+
+
+def _error(outcome: Reply | DurableError) -> DurableError | None:
+    if isinstance(outcome, DurableError):
+        return outcome
+    return error_from_wire(outcome.error) if outcome.error is not None else None

@@ -1,0 +1,218 @@
+"""`ObjectSocketConsumer`: a WebSocket endpoint whose sockets belong to durable objects.
+
+A lean ASGI consumer: it decides who may connect and what is no frame at all; everything else is the object's. It holds the
+connection while the object sleeps, crashes or moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from durable.conf import durable_settings
+from durable.errors import DurableError
+from durable.identity import ObjectId
+from durable.runtime.sockets import encode_hello
+
+from .hub import Hub, HubSocket
+from .node import nodes
+from .origins import HostPolicy, origin_allowed
+from .outgoing import Outgoing
+
+log = logging.getLogger(__name__)
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+TOO_LARGE, TOO_FAST, TOO_SLOW, INTERNAL = 4413, 4429, 1013, 1011
+CLOSE_SECONDS = 5.0  # for a close frame to leave
+OPEN_SECONDS = 45.0  # for the object to accept
+_PASSED_ON = frozenset((b"user-agent", b"accept-language", b"origin", b"sec-websocket-protocol", b"x-request-id"))
+
+_hosts = HostPolicy()
+
+
+class SocketRefused(Exception):
+    """Close the socket with this code (4000 to 4999, see RFC 6455) and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class SocketTarget:
+    """Where a new socket goes.
+
+    Args:
+        stub: of the object that gets it.
+        user: who the client is, as the object will see it in `ws.user`.
+    """
+
+    stub: Any
+    user: dict[str, Any] = field(default_factory=dict)
+
+
+class ObjectSocketConsumer:
+    """Subclass it, say in `connect` which object a socket is for, and route to `YourConsumer.as_asgi()`."""
+
+    max_frame_bytes: ClassVar[int] = 256 * 1024
+    """A larger frame closes the socket with 4413."""
+
+    frame_rate: ClassVar[tuple[int, float]] = (60, 30.0)
+    """Frames at once, and frames a second; a client that is faster is closed with 4429."""
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """The ASGI application; each connection gets a consumer of its own."""
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await cls(**initkwargs)(scope, receive, send)
+
+        application.consumer_class = cls  # type: ignore[attr-defined]
+        return application
+
+    async def connect(self, scope: Scope) -> SocketTarget:
+        """Which object the socket is for; raise SocketRefused to refuse it."""
+        raise NotImplementedError
+
+    def screen(self, message: str | bytes) -> str | None:
+        """Look at a frame before the object does.
+
+        None passes it on; a text is answered in its place (nothing, if it is empty). Raise SocketRefused to close.
+        """
+        return None
+
+    # -- ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        headers = dict(scope["headers"])
+        if not _hosts.allows(headers) or not origin_allowed(scope, headers):
+            await send({"type": "websocket.close", "code": 1008})  # refuses the handshake: HTTP 403
+            return
+        try:
+            target = await self.connect(scope)
+            hub = (await nodes.get()).hub
+        except SocketRefused as refused:
+            await _refuse(send, refused.code, refused.reason)
+            return
+        except DurableError as error:
+            log.warning("a socket cannot be opened: %s", error)
+            await _refuse(send, TOO_SLOW, "try again")
+            return
+        await self._serve(hub, target, scope, receive, send)
+
+    async def _serve(self, hub: Hub, target: SocketTarget, scope: Scope, receive: Receive, send: Send) -> None:
+        socket: HubSocket
+        closers: list[asyncio.Task[None]] = []
+        serving = asyncio.current_task()
+        assert serving is not None
+
+        def want_close() -> None:
+            closers.append(asyncio.create_task(_close(socket, send, serving)))
+
+        outgoing = Outgoing(
+            send, durable_settings().max_socket_buffer, lambda: socket.close(TOO_SLOW, "too slow to keep up")
+        )
+        object_id: ObjectId = target.stub.id
+        socket = hub.open(object_id, _hello(scope, target.user), outgoing, want_close)
+        code, reason = 1006, ""
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await socket.opened
+            if socket.accepted:
+                code, reason = await self._read(hub, socket, receive)
+        except TimeoutError:
+            socket.close(TOO_SLOW, "the object did not answer in time")
+        except SocketRefused as refused:
+            socket.close(refused.code, refused.reason)
+        except asyncio.CancelledError:
+            if socket.closing is None:
+                raise
+        except Exception:
+            log.exception("a socket of %r failed", object_id)
+            socket.close(INTERNAL, "internal error")
+        finally:
+            if socket.closing is not None:
+                code, reason = socket.closing
+                await asyncio.wait(closers, timeout=CLOSE_SECONDS)
+            for closer in closers:
+                closer.cancel()
+            hub.closed(socket, code, reason, clean=code != 1006)
+
+    async def _read(self, hub: Hub, socket: HubSocket, receive: Receive) -> tuple[int, str]:
+        """Pass frames on until the connection ends; how it ended."""
+        allowance, per_second = float(self.frame_rate[0]), self.frame_rate[1]
+        burst, last = allowance, time.monotonic()
+        while True:
+            event = await receive()
+            if event["type"] != "websocket.receive":
+                return event.get("code", 1006) or 1006, event.get("reason") or ""
+            message: str | bytes | None = event.get("text")
+            if message is None:
+                message = event["bytes"]
+            if socket.closing is not None:
+                continue
+            now = time.monotonic()
+            allowance = min(burst, allowance + (now - last) * per_second) - 1
+            last = now
+            if allowance < 0:
+                raise SocketRefused(TOO_FAST, "too many frames")
+            if len(message) > self.max_frame_bytes or (
+                len(message) * 4 > self.max_frame_bytes
+                and isinstance(message, str)
+                and len(message.encode()) > self.max_frame_bytes
+            ):
+                raise SocketRefused(TOO_LARGE, f"a frame has at most {self.max_frame_bytes} bytes")
+            answer = hub.auto_response(socket, message)
+            if answer is None:
+                answer = self.screen(message)
+            if answer is None:
+                await socket.room.wait()
+                hub.frame(socket, message)
+            elif answer:
+                socket.outgoing.push({"type": "websocket.send", "text": answer}, len(answer))
+
+
+def _hello(scope: Scope, user: dict[str, Any]) -> bytes:
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope.get("query_string", b"")
+    url = path.decode("latin-1").partition("?")[0] + ("?" + query.decode("latin-1") if query else "")
+    headers = {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON
+    }
+    return encode_hello(url, headers, user)
+
+
+async def _refuse(send: Send, code: int, reason: str) -> None:
+    """Accept, then close: a refused handshake would tell a browser nothing."""
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def _close(socket: HubSocket, send: Send, serving: asyncio.Task[None]) -> None:
+    """Close the client's connection; if it does not take notice in time, stop serving it."""
+    assert socket.closing is not None
+    code, reason = socket.closing
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            if not socket.accepted:
+                await send({"type": "websocket.accept"})
+            await socket.outgoing.finish({"type": "websocket.close", "code": code, "reason": reason}, CLOSE_SECONDS)
+    except Exception as error:  # noqa: BLE001 - it was to end anyway
+        log.debug("a socket could not be closed cleanly: %s", error)
+    serving.get_loop().call_later(CLOSE_SECONDS, _stop_serving, serving)
+
+
+def _stop_serving(serving: asyncio.Task[None]) -> None:
+    if not serving.done():
+        serving.cancel()

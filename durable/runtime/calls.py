@@ -1,0 +1,56 @@
+"""Calls that an object's code makes to other objects: they wait for its commits and carry their origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from durable.core.envelope import CallId, Target
+from durable.identity import ObjectId
+
+from .events import current_event
+
+if TYPE_CHECKING:
+    from .activation import Activation
+
+
+class RemoteCaller(Protocol):
+    """Brings a call to its owner, with an identity and the chain of objects that wait for it."""
+
+    async def call(
+        self,
+        object_id: ObjectId,
+        method: str,
+        arguments: bytes,
+        *,
+        call_id: CallId | None = None,
+        chain: list[str] | None = None,
+    ) -> bytes:
+        """The encoded result; raises DurableError."""
+
+
+def label(target: Target) -> str:
+    """An object as chains and messages name it."""
+    return f"{target.key}({target.name or target.id})"
+
+
+class ObjectCalls:
+    """The dispatcher of one activation's code.
+
+    A call made after a write is an effect: what the event has written so far is committed, and durable, before it leaves.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self._activation = activation
+
+    async def call(self, object_id: ObjectId, method: str, arguments: bytes) -> bytes:
+        """Call another object as part of the running event."""
+        activation, event = self._activation, current_event.get()
+        remote = activation.host.remote
+        if event is None:  # a task that was left behind: nobody's event
+            return await remote.call(object_id, method, arguments)
+        if event is activation.running and activation.has_unflushed:
+            await activation.flush()
+        me = activation.object_id
+        chain = [*event.chain, label(Target(me.class_key, str(me), me.name))]
+        call_id = event.next_call_id(str(me), activation.host.fresh_id)
+        return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain)

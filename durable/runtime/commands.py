@@ -1,0 +1,112 @@
+"""What an operator may ask of a worker: it waits for no queue, and looking wakes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from durable.core import codec
+from durable.core.envelope import Command
+from durable.errors import NotCallableError
+
+from .events import Answer
+
+if TYPE_CHECKING:
+    from .activation import Activation
+    from .host import Host
+
+MAX_ROWS = 100
+MAX_CELL = 200
+
+
+def answer_command(host: Host, command: Command, answer: Answer) -> None:
+    """Carry out one command and answer it; `not_owner` when the object is not active here."""
+    activation = host.activations.get(command.target.id)
+    if activation is None or activation.store is None:
+        answer.not_owner(None)
+        return
+    match command.verb:
+        case "show":
+            answer.reply(codec.encode(_show(activation)))
+        case "tables":
+            answer.reply(codec.encode(_tables(activation)))
+        case "evict":
+            _when_left(host.evict(command.target.id), answer)
+        case "abort":
+            activation.abort_running("aborted by an operator")
+            answer.reply(codec.encode(None))
+        case _:
+            answer.fail(NotCallableError(f"there is no command {command.verb!r}"))
+
+
+def _when_left(left: asyncio.Future[None] | None, answer: Answer) -> None:
+    if left is None:
+        answer.not_owner(None)
+    else:
+        left.add_done_callback(lambda _: answer.reply(codec.encode(None)))
+
+
+def _show(activation: Activation) -> dict[str, Any]:
+    store = activation.open_store()
+    alarm = store.metadata.get_alarm()
+    running = activation.running
+    return {
+        "epoch": activation.epoch,
+        "sockets": len(activation.sockets),
+        "alarm": None if alarm is None else alarm.at,
+        "alarm_retries": 0 if alarm is None else alarm.retries,
+        "alarm_error": store.metadata.alarm_error(),
+        "storage_bytes": store.database.size if store.has_file else 0,
+        "queue_depth": len(activation.mailbox),
+        "running": None if running is None else running.label,
+        "created_at": store.created_at if store.has_file else None,
+        "idle_seconds": activation.host.clock() - activation.last_active,
+        "commits": store.transactions.seq,
+        "durable": store.log.durable,
+        "sockets_list": [{"id": ws.id, "gateway": ws.gateway, "tags": ws.tags} for ws in list(activation.sockets)[:MAX_ROWS]],
+    }
+
+
+def _tables(activation: Activation) -> list[dict[str, Any]]:
+    """The object's own tables and their first rows, as far as they are committed or about to be."""
+    database = activation.open_store().database
+    return read_tables(lambda sql: database.rows(sql))
+
+
+def read_tables(query: Any) -> list[dict[str, Any]]:
+    """Name, columns and first rows of every table worth showing. `query(sql)` gives rows."""
+    names = [
+        row[0]
+        for row in query(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+            "AND (name = '_do_kv' OR name NOT LIKE '\\_do\\_%' ESCAPE '\\') ORDER BY name LIMIT 200"
+        )
+    ]
+    return [_table(query, name) for name in names]
+
+
+def _table(query: Any, name: str) -> dict[str, Any]:
+    quoted = '"' + name.replace('"', '""') + '"'
+    columns = [row[1] for row in query(f"PRAGMA table_info({quoted})")]
+    rows = query(f"SELECT * FROM {quoted} LIMIT {MAX_ROWS + 1}")  # noqa: S608 - the name is from the schema, quoted
+    shown = "key-value storage" if name == "_do_kv" else name
+    return {
+        "name": shown,
+        "columns": columns,
+        "rows": [[cell(value, kv=name == "_do_kv") for value in row] for row in rows[:MAX_ROWS]],
+        "more": len(rows) > MAX_ROWS,
+    }
+
+
+def cell(value: Any, *, kv: bool = False) -> str | int | float | None:
+    """A value as an operator sees it: short, and never raw bytes."""
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, bytes):
+        if kv:
+            try:
+                return repr(codec.decode(value))[:MAX_CELL]
+            except Exception:  # noqa: BLE001 - shown as bytes then
+                pass
+        return f"x'{value[:32].hex()}'" + (f" … {len(value)} bytes" if len(value) > 32 else "")
+    return value if len(value) <= MAX_CELL else value[:MAX_CELL] + "…"

@@ -1,0 +1,134 @@
+"""One event of an object: what is to be done, for whom, and what it has produced so far."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+from durable.core.envelope import CallId
+from durable.errors import ObjectResetError
+
+if TYPE_CHECKING:
+    from .activation import Activation
+
+Operation = tuple[Any, ...]
+
+DERIVED = "~"
+"""First character of a caller that stands for one event of another object."""
+
+
+class Answer(Protocol):
+    """Who waits for an event: called exactly once, when its outcome may be known, or when it has to go elsewhere."""
+
+    def reply(self, value: bytes | None) -> None:
+        """The event succeeded and is as durable as promised."""
+
+    def fail(self, error: BaseException) -> None:
+        """The event failed."""
+
+    def not_owner(self, owner: str | None) -> None:
+        """The event did not run here for good; `owner` should be asked, if known."""
+
+
+class MovedError(ObjectResetError):
+    """The owner lost the object before the outcome could be released; the next owner has to be asked."""
+
+
+class Nobody:
+    """An answer that nobody waits for."""
+
+    def reply(self, value: bytes | None) -> None:
+        """Ignored."""
+
+    def fail(self, error: BaseException) -> None:
+        """Ignored; the activation has logged it."""
+
+    def not_owner(self, owner: str | None) -> None:
+        """Ignored."""
+
+
+NOBODY = Nobody()
+
+
+class Event:
+    """An event waiting for, or being handled by, one activation.
+
+    Attributes:
+        label: what it is, for logs: "call increment", "alarm", ...
+        run: does the work; gets the activation, whose instance is ready. Its result is encoded already, or None.
+        answer: who waits.
+        size: bytes it holds while it waits.
+        call_id: identity across repeats, where the event has one; recorded with the event's writes.
+        chain: objects that wait for this event, outermost first.
+        repeat: it may have run before.
+        socket: (socket id, frame number) that it handles, if any.
+        needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
+        effects: (gateway, operation) it wants done, held until its commit is durable.
+        flushed: a segment of it has been committed already.
+    """
+
+    __slots__ = (
+        "_calls_made",
+        "answer",
+        "call_id",
+        "chain",
+        "concurrent",
+        "deadline",
+        "effects",
+        "flushed",
+        "label",
+        "needs_instance",
+        "queued_at",
+        "repeat",
+        "run",
+        "size",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        label: str,
+        run: Callable[[Activation], Awaitable[bytes | None]],
+        answer: Answer = NOBODY,
+        *,
+        size: int = 0,
+        call_id: CallId | None = None,
+        chain: list[str] | None = None,
+        repeat: bool = False,
+        socket: tuple[str, int] | None = None,
+        concurrent: bool = False,
+        needs_instance: bool = True,
+    ) -> None:
+        self.label = label
+        self.run = run
+        self.answer = answer
+        self.size = size
+        self.call_id = call_id
+        self.chain = chain or []
+        self.repeat = repeat
+        self.socket = socket
+        self.concurrent = concurrent
+        self.needs_instance = needs_instance
+        self.effects: list[tuple[str, Operation]] = []
+        self.flushed = False
+        self.queued_at = 0.0
+        self.deadline = float("inf")
+        self._calls_made = 0
+
+    def next_call_id(self, object_id: str, fresh: Callable[[], str]) -> CallId:
+        """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones."""
+        self._calls_made += 1
+        if self.call_id is not None:
+            origin = f"call/{self.call_id.caller}/{self.call_id.slot}/{self.call_id.number}"
+        elif self.socket is not None:
+            origin = f"frame/{self.socket[0]}/{self.socket[1]}"
+        else:
+            return CallId(fresh(), 0, 1)
+        derived = blake2b(f"{object_id}/{origin}".encode(), digest_size=16).hexdigest()
+        return CallId(f"{DERIVED}{derived}", self._calls_made, 1)
+
+
+current_event: ContextVar[Event | None] = ContextVar("durable_current_event", default=None)
+"""The event in whose handler we are, if any."""

@@ -1,0 +1,126 @@
+"""Events made of what arrives on the link: how each kind of request becomes work for an activation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from durable.core import codec
+from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen
+
+from .events import Answer, Event
+from .signatures import find_method
+
+if TYPE_CHECKING:
+    from .activation import Activation
+    from .objects import DurableObject
+    from .sockets import WebSocket
+
+
+def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Event:
+    """The event of a method call; raises NotCallableError, ArgumentError before anything runs."""
+    method = find_method(kind.durable_methods(), kind.key, request.method)
+    args, kwargs = codec.decode(request.arguments)
+    args, kwargs = method.bind(args, kwargs)
+    function = method.function
+
+    async def run(activation: Activation) -> bytes | None:
+        return codec.encode(await function(activation.instance, *args, **kwargs))
+
+    return Event(
+        f"call {method.name}",
+        run,
+        answer,
+        size=len(request.arguments),
+        call_id=request.id,
+        chain=request.chain,
+        repeat=request.repeat,
+        concurrent=method.concurrent,
+    )
+
+
+def socket_open_event(request: SocketOpen, gateway: str, answer: Answer) -> Event:
+    """The event of a client that wants to connect; a socket that the hook does not accept is refused."""
+
+    async def run(activation: Activation) -> bytes | None:
+        if request.socket in activation.sockets:  # a repeat: it was accepted before its owner died
+            activation.effect(gateway, ("accept", request.socket))
+            return None
+        ws = activation.sockets.connecting(request.socket, gateway, request.hello)
+        try:
+            await activation.instance.web_socket_connect(ws)
+        finally:
+            accepted = activation.sockets.end_connecting(ws)
+        if not accepted:
+            activation.effect(gateway, ("close", ws.id, 4403, "not accepted"))
+            return None
+        auto = activation.auto_response()
+        if auto is not None:
+            activation.effect(gateway, ("auto", *auto))
+        return None
+
+    return Event("web_socket_connect", run, answer, size=len(request.hello), repeat=request.repeat)
+
+
+def socket_frame_event(request: SocketFrame, answer: Answer) -> Event:
+    """The event of a frame; one that was handled before has no second effect."""
+
+    async def run(activation: Activation) -> bytes | None:
+        ws = activation.sockets.get(request.socket)
+        if ws is not None and request.frame > ws.received:
+            ws.received = request.frame
+            await activation.instance.web_socket_message(ws, request.data)
+        return None
+
+    return Event(
+        "web_socket_message",
+        run,
+        answer,
+        size=len(request.data),
+        repeat=request.repeat,
+        socket=(request.socket, request.frame),
+    )
+
+
+def socket_close_event(request: SocketClose, answer: Answer) -> Event:
+    """The event of a socket that has closed; one that is not listed any more has had it."""
+
+    async def run(activation: Activation) -> bytes | None:
+        ws = activation.sockets.get(request.socket)
+        if ws is not None:
+            await _closed(activation, ws, request.code, request.reason, clean=request.clean)
+        return None
+
+    return Event("web_socket_close", run, answer, repeat=request.repeat)
+
+
+def vanished_event(socket_id: str) -> Event:
+    """The event of a socket whose gateway is gone or does not know it any more."""
+
+    async def run(activation: Activation) -> bytes | None:
+        ws = activation.sockets.get(socket_id)
+        if ws is not None:
+            await _closed(activation, ws, 1006, "", clean=False)
+        return None
+
+    return Event("web_socket_close", run)
+
+
+async def _closed(activation: Activation, ws: WebSocket, code: int, reason: str, *, clean: bool) -> None:
+    activation.sockets.forget(ws)
+    await activation.instance.web_socket_close(ws, code, reason, clean)
+
+
+def attach_event(request: Attach, gateway: str, answer: Answer) -> Event:
+    """A gateway says which of the object's sockets it holds: those it does not hold have vanished."""
+
+    async def run(activation: Activation) -> bytes | None:
+        held = set(request.sockets)
+        for ws in activation.sockets:
+            if ws.gateway == gateway and ws.id not in held:
+                activation.offer_first(vanished_event(ws.id))
+        auto = activation.auto_response()
+        if auto is not None:
+            activation.effect(gateway, ("auto", *auto))
+        return None
+
+    return Event("attach", run, answer, repeat=request.repeat)

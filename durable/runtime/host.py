@@ -1,0 +1,466 @@
+"""All objects of one worker: who is active, who may become so, and what leaves this process.
+
+The host knows nothing of Redis, sockets or Django: what it needs of them it is given (`Owners`, `AlarmIndex`,
+`Outlets`, `Catalog`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from durable.core.envelope import (
+    Attach,
+    Call,
+    Effects,
+    SocketClose,
+    SocketFrame,
+    SocketOpen,
+    Target,
+)
+from durable.core.leases import LeaseWindow
+from durable.errors import DurableError, OverloadedError, ReentrantCallError, UnavailableError
+from durable.identity import ObjectId, id_from_string
+from durable.storage.database import BusyFileError
+from durable.storage.durability import SyncPool
+from durable.storage.store import Claim, EpochTooOldError, Store, object_path
+
+from .activation import Activation, Leave
+from .alarms import AlarmHeap, AlarmIndex, alarm_event
+from .calls import RemoteCaller, label
+from .events import DERIVED, Answer, Event, Operation
+from .handlers import (
+    attach_event,
+    call_event,
+    socket_close_event,
+    socket_frame_event,
+    socket_open_event,
+    vanished_event,
+)
+from .registry import Registry
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+OPENING_AT_ONCE = 64
+BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
+LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
+
+T = TypeVar("T")
+
+
+class NotOwnerError(Exception):
+    """Another worker owns the object.
+
+    Args:
+        owner: that worker's id, or None when nobody may own it here (this worker drains).
+    """
+
+    def __init__(self, owner: str | None) -> None:
+        super().__init__(owner)
+        self.owner = owner
+
+
+class Owners(Protocol):
+    """Decides who should own an object."""
+
+    async def claim(self, object_id: ObjectId, above: int) -> int:
+        """Become the owner with an epoch above `above` (or the one already held); raises NotOwnerError."""
+
+    async def rest(self, object_id: ObjectId) -> None:
+        """The object sleeps: its ownership may lapse after a while."""
+
+    async def release(self, object_id: ObjectId) -> None:
+        """Give the ownership up at once."""
+
+
+class Outlets(Protocol):
+    """The ways to the gateways."""
+
+    def send(self, gateway: str, message: Effects) -> None:
+        """Send a message to a gateway; kept for a moment when it is not connected."""
+
+    async def live_gateways(self) -> frozenset[str]:
+        """The gateways that live."""
+
+
+class CatalogEntry(NamedTuple):
+    """What the catalog should say of one object; `gone` when it has no storage any more."""
+
+    key: str
+    id: str
+    name: str | None
+    created_at: int
+    last_active: int
+    storage_bytes: int
+    alarm: int | None
+    gone: bool
+
+
+class Catalog(Protocol):
+    """The list of objects that have storage, written behind."""
+
+    def note(self, entry: CatalogEntry) -> None:
+        """Have the entry written soon; returns at once."""
+
+
+class RuntimeSettings(Protocol):
+    """The settings that the runtime reads; see `durable.conf.DurableSettings`."""
+
+    @property
+    def idle_seconds(self) -> float: ...
+    @property
+    def event_timeout(self) -> float: ...
+    @property
+    def max_queue(self) -> int: ...
+    @property
+    def max_queue_bytes(self) -> int: ...
+    @property
+    def max_sockets(self) -> int: ...
+    @property
+    def max_active(self) -> int: ...
+    @property
+    def statement_timeout(self) -> float: ...
+    @property
+    def sync_threads(self) -> int: ...
+
+
+class Clocks(NamedTuple):
+    """Where time and chance come from; tests move them."""
+
+    clock: Callable[[], float]  # growing seconds, also while the machine sleeps
+    now: Callable[[], int]  # ms since the epoch
+    random: Callable[[], float]  # [0, 1)
+
+
+class Host:
+    """The objects of one worker.
+
+    Args:
+        settings: limits and times.
+        root: directory of the objects' files.
+        worker: this incarnation's id.
+        registry: the object classes.
+        lease: the time in which outputs may leave.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        *,
+        root: Path,
+        worker: str,
+        registry: Registry,
+        lease: LeaseWindow,
+        clocks: Clocks,
+        owners: Owners,
+        outlets: Outlets,
+        alarm_index: AlarmIndex,
+        catalog: Catalog,
+        remote: RemoteCaller,
+    ) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.clock, self.now, self.random = clocks
+        self.worker = worker
+        self.draining = False
+        self.activations: dict[str, Activation] = {}
+        self._root = root
+        self._registry = registry
+        self._lease = lease
+        self._owners = owners
+        self._outlets = outlets
+        self._alarm_index = alarm_index
+        self._catalog = catalog
+        self.remote = remote
+        self._pool = SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
+        self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
+        self._alarms = AlarmHeap(self.now, self.loop, self._alarm_due)
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+
+    # -- events in
+
+    def dispatch(self, request: Call | SocketOpen | SocketFrame | SocketClose | Attach, peer: str, answer: Answer) -> None:
+        """Hand a request from `peer` to its object; `answer` is told the outcome."""
+        try:
+            activation = self.activations.get(request.target.id)
+            kind = activation.kind if activation is not None else self._registry.get(request.target.key)
+            match request:
+                case Call():
+                    _refuse_cycle(request, kind)
+                    event = call_event(kind, request, answer)
+                case SocketFrame():
+                    event = socket_frame_event(request, answer)
+                case SocketOpen():
+                    event = socket_open_event(request, peer, answer)
+                case SocketClose():
+                    event = socket_close_event(request, answer)
+                case Attach():
+                    event = attach_event(request, peer, answer)
+            if activation is None:
+                activation = self._activate(request.target)
+            activation.offer(event)
+        except NotOwnerError as error:
+            answer.not_owner(error.owner)
+        except DurableError as error:
+            answer.fail(error)
+        except Exception as error:
+            log.exception("a request for %s could not be understood", request.target)
+            answer.fail(error)
+
+    def _activate(self, target: Target) -> Activation:
+        if self.draining or not self.may_release():
+            raise NotOwnerError(None)
+        if len(self.activations) >= self.settings.max_active:
+            self._make_room()
+        kind = self._registry.get(target.key)
+        checked = id_from_string(target.key, target.id)
+        activation = Activation(self, kind, ObjectId(target.key, str(checked), target.name))
+        self.activations[target.id] = activation
+        return activation
+
+    def _make_room(self) -> None:
+        """Evict the idle objects that were used least recently; refuse when there is none."""
+        now = self.clock()
+        idle = [a for a in self.activations.values() if a.is_idle(now + a.idle_seconds)]
+        idle.sort(key=lambda activation: activation.last_active)
+        for activation in idle[: max(1, len(idle) // 20)]:
+            activation.leave(Leave.IDLE)
+        if not idle:
+            raise OverloadedError(f"this worker has all of the {self.settings.max_active} objects it may hold")
+
+    # -- opening and closing
+
+    async def open(self, activation: Activation) -> None:
+        """Claim the object and open its storage."""
+        async with self._opening:
+            object_id = activation.object_id
+            epoch = await self._owners.claim(object_id, 0)
+            give_up = self.clock() + BUSY_SECONDS
+            delay = 0.002
+            while True:
+                try:
+                    store = await self._open_store(activation, Claim(epoch, self.worker))
+                    break
+                except EpochTooOldError as error:
+                    epoch = await self._owners.claim(object_id, error.found)
+                except BusyFileError:
+                    if self.clock() > give_up:
+                        raise
+                    await asyncio.sleep(delay)
+                    delay = min(0.1, delay * 2)
+        activation.opened(store, resume=store.took_over)
+        if len(activation.sockets):
+            live = await self._outlets.live_gateways()
+            for ws in activation.sockets:
+                if ws.gateway not in live:
+                    activation.offer_first(vanished_event(ws.id))
+        alarm = store.metadata.get_alarm()
+        if alarm is not None:
+            self._alarms.set(str(object_id), alarm.at)
+        elif activation.woken_for_alarm:
+            self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+
+    async def _open_store(self, activation: Activation, claim: Claim) -> Store:
+        def open_store() -> Store:
+            return Store(
+                self._root,
+                activation.object_id,
+                claim,
+                pool=self._pool,
+                changed=activation.synced,
+                now=self.now(),
+                clock=self.clock,
+                statement_timeout=self.settings.statement_timeout,
+            )
+
+        log_file = f"{object_path(self._root, activation.object_id)}-wal"
+        try:
+            large = os.stat(log_file).st_size > LARGE_LOG_BYTES
+        except FileNotFoundError:
+            large = False
+        return await self.off_loop(open_store) if large else open_store()
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Run something that waits for the disk in a thread."""
+        return await self.loop.run_in_executor(self._threads, work)
+
+    async def close(self, activation: Activation, store: Store, why: Leave) -> None:
+        """Close an activation's file and let its ownership rest, or go."""
+        object_id = activation.object_id
+        self._alarms.set(str(object_id), None)
+        if why is Leave.LOST:
+            await self.off_loop(store.abandon)
+            return
+        gateways = {ws.gateway for ws in activation.sockets}
+        had_file = store.has_file
+        entry = self._entry(activation, store) if had_file else None
+        await self.off_loop(store.close)
+        if entry is not None:
+            gone = not store.database.path.exists()
+            self._catalog.note(entry._replace(gone=gone))
+        try:
+            if why is Leave.MOVE:
+                await self._owners.release(object_id)
+            else:
+                await self._owners.rest(object_id)
+        except (DurableError, OSError) as error:
+            log.warning("%s: its ownership could not be given back: %s", activation, error)
+        for gateway in gateways:
+            self.emit(activation, [(gateway, ("asleep",))])
+
+    def _entry(self, activation: Activation, store: Store) -> CatalogEntry:
+        alarm = store.metadata.get_alarm()
+        return CatalogEntry(
+            activation.kind.key,
+            str(activation.object_id),
+            activation.object_id.name,
+            store.created_at,
+            self.now(),
+            store.database.size,
+            None if alarm is None else alarm.at,
+            gone=False,
+        )
+
+    def failed(self, activation: Activation, error: BaseException) -> None:
+        """An activation could not open, or broke: tell all who wait."""
+        if isinstance(error, NotOwnerError):
+            for event in activation.mailbox.drain():
+                event.answer.not_owner(error.owner)
+            return
+        if not isinstance(error, DurableError):
+            log.error("%s: cannot be activated", activation, exc_info=error)
+            error = UnavailableError(f"{type(error).__name__}: {error}")
+        else:
+            log.warning("%s: cannot be activated: %s", activation, error)
+        for event in activation.mailbox.drain():
+            event.answer.fail(error)
+
+    def left(self, activation: Activation, why: Leave, waiting: list[Event]) -> None:
+        """An activation has ended; `waiting` are the events it did not get to."""
+        object_id = str(activation.object_id)
+        if self.activations.get(object_id) is activation:
+            del self.activations[object_id]
+        if not waiting:
+            return
+        if why is Leave.IDLE:
+            try:
+                target = Target(activation.kind.key, object_id, activation.object_id.name)
+                successor = self._activate(target)
+                for event in waiting:
+                    successor.offer(event)
+                return
+            except (NotOwnerError, DurableError):
+                pass
+        for event in waiting:
+            event.answer.not_owner(None)
+
+    def wrote(self, activation: Activation) -> None:
+        """An event of this object has written: the catalog should know it, once."""
+        if not activation.catalogued:
+            activation.catalogued = True
+            self._catalog.note(self._entry(activation, activation.open_store()))
+
+    # -- effects out
+
+    def may_release(self) -> bool:
+        """Whether the lease lets outputs leave now."""
+        return self._lease.open_at(self.clock())
+
+    def emit(self, activation: Activation, effects: list[tuple[str, Operation]]) -> None:
+        """Send operations to the gateways that hold the sockets, in order, one message each."""
+        by_gateway: dict[str, list[Operation]] = {}
+        for gateway, operation in effects:
+            by_gateway.setdefault(gateway, []).append(operation)
+        object_id = activation.object_id
+        target = Target(object_id.class_key, str(object_id), object_id.name)
+        for gateway, operations in by_gateway.items():
+            self._outlets.send(gateway, Effects(target, activation.epoch, operations))
+
+    # -- alarms
+
+    def alarm_changed(self, activation: Activation, at: int | None) -> asyncio.Future[None]:
+        """A commit has set or cleared an alarm; what comes back is done when the index knows."""
+        self._alarms.set(str(activation.object_id), at)
+        return self._alarm_index.put(activation.object_id, at)
+
+    def set_alarm(self, activation: Activation, at: int) -> None:
+        """Look at this object's alarm again at `at`; the file stays as it is."""
+        self._alarms.set(str(activation.object_id), at)
+
+    def _alarm_due(self, object_id: str) -> None:
+        activation = self.activations.get(object_id)
+        if activation is not None:
+            activation.offer_first(alarm_event(self.random, activation))
+
+    def wake_for_alarm(self, object_id: ObjectId) -> None:
+        """The index says that a sleeping object's alarm is due. Opening it finds the alarm and fires it."""
+        if str(object_id) not in self.activations:
+            try:
+                target = Target(object_id.class_key, str(object_id), object_id.name)
+                self._activate(target).woken_for_alarm = True
+            except (NotOwnerError, DurableError) as error:
+                log.info("an alarm of %r has to wait: %s", object_id, error)
+
+    def fresh_id(self) -> str:
+        """A caller's id that nobody has had."""
+        return DERIVED + os.urandom(16).hex()
+
+    # -- time
+
+    def _tick(self) -> None:
+        now = self.clock()
+        for activation in list(self.activations.values()):
+            activation.tick(now)
+        self._alarms.check()
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+
+    # -- leaving
+
+    def evict(self, object_id: str) -> asyncio.Future[None] | None:
+        """Put an object to sleep after its running event; None when it is not active here."""
+        activation = self.activations.get(object_id)
+        return None if activation is None else activation.leave(Leave.IDLE)
+
+    async def drain(self, deadline: float) -> None:
+        """Give all objects away, busiest first; running events finish until `deadline` (on the host's clock)."""
+        self.draining = True
+        busiest = sorted(self.activations.values(), key=lambda a: (len(a.mailbox), a.last_active), reverse=True)
+        leaving = [activation.leave(Leave.MOVE) for activation in busiest]
+        if leaving:
+            await asyncio.wait(leaving, timeout=max(0.0, deadline - self.clock()))
+
+    async def drop_all(self) -> None:
+        """The lease is lost: end everything, release nothing."""
+        leaving = [activation.leave(Leave.LOST) for activation in list(self.activations.values())]
+        if leaving:
+            await asyncio.wait(leaving)
+
+    async def close_all(self) -> None:
+        """End the host itself. What is still active is dropped."""
+        await self.drop_all()
+        self._ticker.cancel()
+        self._alarms.close()
+        await self.loop.run_in_executor(None, self._pool.close)
+        self._threads.shutdown(wait=False)
+
+    def figures(self) -> dict[str, Any]:
+        """How many objects are active, and how much waits."""
+        return {
+            "active": len(self.activations),
+            "queued": sum(len(activation.mailbox) for activation in self.activations.values()),
+        }
+
+
+def _refuse_cycle(request: Call, kind: Any) -> None:
+    me = label(request.target)
+    if me in request.chain:
+        method = kind.durable_methods().get(request.method)
+        if method is None or not method.concurrent:
+            raise ReentrantCallError(f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}")

@@ -1,0 +1,46 @@
+"""A class's own schema changes: each runs once per object, in order, in one commit with the version it leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from durable.errors import StorageError
+from durable.storage.store import Store
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .objects import DurableObject
+
+
+def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
+    """Run those of the class's migrations that this object has not seen. An object that never wrote stays in memory.
+
+    Raises StorageError when newer code has migrated the object already.
+    """
+    done, known = store.metadata.class_version(), len(kind.migrations)
+    if done == known:
+        return
+    if done > known:
+        raise StorageError(
+            f"{kind.key} has {known} migrations, but this object has already seen {done}: it needs newer code"
+        )
+    if not store.has_file and _run_in_memory(kind, store, known):
+        return
+    for step in kind.migrations[done:]:
+        if isinstance(step, str):
+            store.sql.exec(step)
+        else:
+            step(context)
+    store.metadata.set_class_version(known)
+
+
+def _run_in_memory(kind: type[DurableObject], store: Store, known: int) -> bool:
+    """Whether the migrations could run without making a file: they are SQL only."""
+    steps = [step for step in kind.migrations if isinstance(step, str)]
+    if len(steps) != known:
+        return False
+    store.database.start_deadline()
+    for step in steps:
+        store.database.cursor.execute(step).fetchall()
+    store.database.run("UPDATE _do_meta SET class_version = ?1", (known,))
+    return True

@@ -1,0 +1,123 @@
+"""Namespaces and stubs: how an object is named and called. Making one contacts nothing and creates nothing.
+
+A stub is typed as its class: since all callable methods are `async def`, the class's own signatures are the stub's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from durable.core import codec
+from durable.identity import ObjectId, id_from_name, id_from_string, new_unique_id
+
+from .signatures import Method, find_method
+
+if TYPE_CHECKING:
+    from .objects import DurableObject
+
+T = TypeVar("T", bound="DurableObject")
+
+
+class Dispatcher(Protocol):
+    """Brings a call to the object's one owner."""
+
+    async def call(self, object_id: ObjectId, method: str, arguments: bytes) -> bytes:
+        """The encoded result; raises DurableError."""
+
+
+task_dispatcher: ContextVar[Dispatcher | None] = ContextVar("durable_task_dispatcher", default=None)
+"""The dispatcher of the object in whose code we are, if any: its calls carry their origin and wait for its commits."""
+
+
+class Dispatch:
+    """Which dispatcher stubs of this process use: set once, where the process is wired."""
+
+    def __init__(self) -> None:
+        self._find: Callable[[], Dispatcher] | None = None
+
+    def use(self, find: Callable[[], Dispatcher] | None) -> None:
+        """From now on stubs ask `find` for their dispatcher at each call; None: they have none."""
+        self._find = find
+
+    def current(self) -> Dispatcher:
+        """The dispatcher for a call made now."""
+        inside = task_dispatcher.get()
+        if inside is not None:
+            return inside
+        if self._find is None:
+            raise RuntimeError(
+                "objects can be called inside a running service only: start it with `manage.py serve` or `runserver`, "
+                "or use the fixtures of durable.testing"
+            )
+        return self._find()
+
+
+dispatch = Dispatch()
+
+
+class Stub:
+    """Stands for one object: its methods are the class's, each call goes to the one owner."""
+
+    __slots__ = ("_kind", "id")
+
+    def __init__(self, kind: type[DurableObject], object_id: ObjectId) -> None:
+        self._kind = kind
+        self.id = object_id
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        method = find_method(self._kind.durable_methods(), self._kind.key, name)
+
+        def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+            return _call(self.id, method, args, kwargs)
+
+        return call
+
+    def __repr__(self) -> str:
+        return f"<stub of {self.id!r}>"
+
+
+async def _call(object_id: ObjectId, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    arguments = codec.encode([list(args), kwargs])
+    result = await dispatch.current().call(object_id, method.name, arguments)
+    return method.lift_result(codec.decode(result))
+
+
+class Namespace(Generic[T]):
+    """All objects of one class: makes ids and stubs."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+
+    def id_from_name(self, name: str) -> ObjectId:
+        """The id of the object called `name`; the same at every time and place. Raises InvalidNameError."""
+        return id_from_name(self._kind.key, name)
+
+    def new_unique_id(self) -> ObjectId:
+        """An id that nobody has had before; such an object has no name."""
+        return new_unique_id(self._kind.key, os.urandom)
+
+    def id_from_string(self, text: str) -> ObjectId:
+        """The id written as 64 hex digits; raises InvalidNameError unless it belongs to this class."""
+        return id_from_string(self._kind.key, text)
+
+    def get(self, object_id: ObjectId) -> T:
+        """A stub of the object with that id."""
+        if object_id.class_key != self._kind.key:
+            raise TypeError(f"this id belongs to class {object_id.class_key!r}, not {self._kind.key!r}")
+        return cast(T, Stub(self._kind, object_id))
+
+    def get_by_name(self, name: str) -> T:
+        """A stub of the object called `name`."""
+        return self.get(self.id_from_name(name))
+
+
+class NamespaceDescriptor:
+    """Gives each object class its own `Namespace`, typed as the class."""
+
+    def __get__(self, _instance: Any, owner: type[T]) -> Namespace[T]:
+        return Namespace(owner)

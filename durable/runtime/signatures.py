@@ -1,0 +1,128 @@
+"""What can be called on an object class, with which arguments: checked from the annotations, at run time."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from durable.errors import ArgumentError, NotCallableError
+
+_EXACT: frozenset[type] = frozenset((int, str, bytes, bool, float))
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Method:
+    """One callable method of an object class.
+
+    Attributes:
+        name: of the method.
+        function: the plain function; its first argument is the instance.
+        concurrent: may run beside other events, and has no storage.
+        result: annotation of what it returns, or Any.
+    """
+
+    __slots__ = ("_positional", "_required", "_signature", "_types", "concurrent", "function", "name", "result")
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.function = function
+        self.concurrent = bool(getattr(function, "_durable_concurrent", False))
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())[1:]
+        self._signature = signature.replace(parameters=parameters)
+        hints = _hints(function)
+        self._types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
+        self.result = hints.get("return", Any)
+        plain = all(parameter.kind in _POSITIONAL for parameter in parameters)
+        self._positional = [(p.name, self._types[p.name]) for p in parameters] if plain else None
+        self._required = sum(parameter.default is inspect.Parameter.empty for parameter in parameters)
+
+    def bind(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The arguments as the method takes them; raises ArgumentError naming the parameter that does not fit."""
+        if not kwargs and self._positional is not None and self._required <= len(args) <= len(self._positional):
+            return [
+                value if type(value) is kind and kind in _EXACT else _fit(self.name, name, value, kind)
+                for value, (name, kind) in zip(args, self._positional, strict=False)
+            ], kwargs
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}(): {error}") from None
+        for name, value in bound.arguments.items():
+            kind = self._signature.parameters[name].kind
+            annotation = self._types[name]
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                bound.arguments[name] = tuple(_fit(self.name, name, item, annotation) for item in value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {key: _fit(self.name, key, item, annotation) for key, item in value.items()}
+            else:
+                bound.arguments[name] = _fit(self.name, name, value, annotation)
+        return bound.args, bound.kwargs
+
+    def lift_result(self, value: Any) -> Any:
+        """A result as the annotation declares it: structs and dataclasses are made again from what travelled."""
+        if self.result is Any or type(value) is self.result or value is None:
+            return value
+        try:
+            return msgspec.convert(value, self.result)
+        except (msgspec.ValidationError, TypeError, ValueError):
+            return value
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):  # a name that exists for type checkers only
+        hints = {}
+    return {name: _checkable(kind) for name, kind in hints.items()}
+
+
+def _checkable(kind: Any) -> Any:
+    """`kind` if values can be checked against it, else Any."""
+    if kind is None or kind is type(None) or isinstance(kind, typing.TypeVar):
+        return Any
+    try:
+        msgspec.json.schema(kind)
+    except (TypeError, NameError, RuntimeError):
+        return Any
+    return kind
+
+
+def _fit(method: str, name: str, value: Any, kind: Any) -> Any:
+    if kind is Any or (type(value) is kind):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(f"{method}(): parameter {name!r}: {error}") from None
+
+
+def method_table(kind: type, base: type, hooks: frozenset[str]) -> dict[str, Method]:
+    """The callable methods of `kind`: public `async def` ones that it or its own bases below `base` define."""
+    table: dict[str, Method] = {}
+    for parent in reversed(kind.__mro__):
+        if parent is base or not issubclass(parent, base):
+            continue
+        for name, attribute in vars(parent).items():
+            if name.startswith("_") or name in hooks or hasattr(base, name):
+                continue
+            if inspect.iscoroutinefunction(attribute):
+                table[name] = Method(name, attribute)
+            else:
+                table.pop(name, None)
+    return table
+
+
+def find_method(table: dict[str, Method], key: str, name: str) -> Method:
+    """The method of that name; raises NotCallableError."""
+    try:
+        return table[name]
+    except KeyError:
+        known = ", ".join(sorted(table)) or "none"
+        raise NotCallableError(f"{key} has no callable method {name!r} (callable: {known})") from None

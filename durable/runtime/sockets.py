@@ -1,0 +1,203 @@
+"""Hibernatable sockets as an object sees them: the gateway holds them, the object's file remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from durable.core import codec
+from durable.core.sockets import check_attachment, check_close, check_tags
+from durable.errors import SocketError
+from durable.storage.metadata import SocketRow
+from durable.storage.store import Store
+
+from .events import Operation
+
+Effect = Callable[[str, Operation], None]
+
+
+class SocketHello(msgspec.Struct, array_like=True):
+    """What a client's opening request said."""
+
+    url: str
+    headers: dict[str, str]
+    user: dict[str, Any]
+
+
+_encode_hello = msgspec.msgpack.Encoder().encode
+_decode_hello = msgspec.msgpack.Decoder(SocketHello).decode
+
+
+class WebSocket:
+    """One client's connection. It stays the same across eviction, crashes and moves of the object."""
+
+    __slots__ = ("_hello", "_open", "_raw_hello", "_table", "gateway", "id", "received", "tags")
+
+    def __init__(self, table: SocketTable, socket_id: str, gateway: str, raw_hello: bytes) -> None:
+        self._table = table
+        self._raw_hello = raw_hello
+        self._hello: SocketHello | None = None
+        self._open = False
+        self.id = socket_id
+        self.gateway = gateway
+        self.tags: list[str] = []
+        self.received = 0
+
+    @property
+    def _opening(self) -> SocketHello:
+        if self._hello is None:
+            self._hello = _decode_hello(self._raw_hello)
+        return self._hello
+
+    @property
+    def url(self) -> str:
+        """Path and query of the opening request."""
+        return self._opening.url
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the opening request that the gateway passes on, names in lower case."""
+        return self._opening.headers
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """Who the gateway says this is."""
+        return self._opening.user
+
+    @property
+    def attachment(self) -> Any:
+        """A value kept with the socket, also while the object sleeps; None at first. At most 16 KiB encoded."""
+        if not self._open:
+            return None
+        data = self._table.store().metadata.get_attachment(self.id)
+        return None if data is None else codec.decode(data)
+
+    @attachment.setter
+    def attachment(self, value: Any) -> None:
+        self._check_open("give it an attachment")
+        self._table.store().metadata.set_attachment(self.id, check_attachment(codec.encode(value)))
+
+    def send(self, message: str | bytes, *, volatile: str | None = None) -> None:
+        """Send a frame when this event is durable. `volatile` names frames of which a slow client needs the newest only."""
+        self._check_open("send to it")
+        self._table.effect(self.gateway, ("send", [self.id], check_message(message), volatile))
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the socket when this event is durable."""
+        check_close(code, reason)
+        self._check_open("close it", connecting=True)
+        self._table.effect(self.gateway, ("close", self.id, code, reason))
+
+    def _check_open(self, what: str, *, connecting: bool = False) -> None:
+        if self._open or (connecting and self.id not in self._table):
+            return
+        if self._table.is_connecting(self):
+            raise SocketError(f"accept this socket before you {what}: self.ctx.accept_web_socket(ws)")
+        raise SocketError(f"this socket is closed: you cannot {what}")
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {self.id}>"
+
+
+def check_message(message: str | bytes) -> str | bytes:
+    """A frame's content; raises SocketError when it is neither text nor bytes."""
+    if isinstance(message, str):
+        return message
+    if isinstance(message, bytes | bytearray | memoryview):
+        return bytes(message)
+    raise SocketError(f"a frame is str or bytes, not {type(message).__name__}")
+
+
+class SocketTable:
+    """The accepted sockets of one object, as its file has them."""
+
+    def __init__(self, store: Callable[[], Store], effect: Effect, max_sockets: int) -> None:
+        self.store = store
+        self.effect = effect
+        self._max_sockets = max_sockets
+        self._sockets: dict[str, WebSocket] = {}
+        self._connecting: WebSocket | None = None
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def __contains__(self, socket_id: str) -> bool:
+        return socket_id in self._sockets
+
+    def __iter__(self) -> Iterator[WebSocket]:
+        return iter(list(self._sockets.values()))
+
+    def load(self, rows: Iterable[SocketRow]) -> None:
+        """Take the rows of the file as the truth."""
+        self._sockets = {}
+        for row in rows:
+            ws = WebSocket(self, row.id, row.gateway, row.hello)
+            ws.tags, ws.received = row.tags, row.received
+            self._opened(ws)
+
+    def _opened(self, ws: WebSocket) -> None:
+        ws._open = True  # noqa: SLF001 - the table and its sockets are one thing
+        self._sockets[ws.id] = ws
+
+    def get(self, socket_id: str) -> WebSocket | None:
+        """The accepted socket of that id, or None."""
+        return self._sockets.get(socket_id)
+
+    def with_tag(self, tag: str | None) -> list[WebSocket]:
+        """Accepted sockets, oldest first; those with `tag` only, unless it is None."""
+        if tag is None:
+            return list(self._sockets.values())
+        return [ws for ws in self._sockets.values() if tag in ws.tags]
+
+    def connecting(self, socket_id: str, gateway: str, hello: bytes) -> WebSocket:
+        """A socket that asks to be accepted."""
+        self._connecting = WebSocket(self, socket_id, gateway, hello)
+        return self._connecting
+
+    def is_connecting(self, ws: WebSocket) -> bool:
+        """Whether `ws` still waits to be accepted."""
+        return self._connecting is ws
+
+    def accept(self, ws: WebSocket, tags: Iterable[str], now: int) -> None:
+        """Accept a connecting socket; raises SocketError."""
+        if not self.is_connecting(ws):
+            raise SocketError("only a socket that is connecting can be accepted, once")
+        if len(self._sockets) >= self._max_sockets:
+            raise SocketError(f"this object has all of the {self._max_sockets} sockets it may have")
+        ws.tags = check_tags(tags)
+        self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0), now)  # noqa: SLF001
+        self._connecting = None
+        self._opened(ws)
+        self.effect(ws.gateway, ("accept", ws.id))
+
+    def end_connecting(self, ws: WebSocket) -> bool:
+        """The connect hook is over; whether it accepted the socket."""
+        if self._connecting is ws:
+            self._connecting = None
+        return ws.id in self._sockets
+
+    def forget(self, ws: WebSocket) -> None:
+        """A socket has closed: it is not listed any more."""
+        ws._open = False  # noqa: SLF001
+        self._sockets.pop(ws.id, None)
+        self.store().metadata.remove_socket(ws.id)
+
+    def broadcast(
+        self, message: str | bytes, tag: str | None, exclude: Iterable[WebSocket | str], volatile: str | None
+    ) -> None:
+        """Send one frame to many sockets: one operation per gateway."""
+        data = check_message(message)
+        left_out = {ws if isinstance(ws, str) else ws.id for ws in exclude}
+        by_gateway: dict[str, list[str]] = {}
+        for ws in self._sockets.values():
+            if ws.id not in left_out and (tag is None or tag in ws.tags):
+                by_gateway.setdefault(ws.gateway, []).append(ws.id)
+        for gateway, sockets in by_gateway.items():
+            self.effect(gateway, ("send", sockets, data, volatile))
+
+
+def encode_hello(url: str, headers: dict[str, str], user: dict[str, Any]) -> bytes:
+    """An opening request as bytes, for the link and the object's file."""
+    return _encode_hello(SocketHello(url, headers, user))
