@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import string
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from random import getrandbits
 from typing import Any, ClassVar, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -81,9 +81,18 @@ class Authorizer(Protocol):
 
 
 class Request:
-    """One HTTP request, parsed as far as it is looked at."""
+    """One HTTP request, parsed as far as it is looked at.
 
-    __slots__ = ("_headers", "_query", "_receive", "kwargs", "max_body", "method", "principal", "scope")
+    Attributes:
+        scope: the ASGI scope.
+        method: in capitals.
+        headers: by lower-case name; repeated ones are joined by commas, cookies by semicolons.
+        kwargs: what the route found in the path, without its percent-encoding.
+        principal: who it acts for, once the consumer's `requires` has decided.
+        max_body: bytes its body may have.
+    """
+
+    __slots__ = ("_query", "_receive", "headers", "kwargs", "max_body", "method", "principal", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
         self.scope = scope
@@ -91,7 +100,7 @@ class Request:
         self.max_body = max_body
         self.principal = ANYBODY
         self._receive = receive
-        self._headers: dict[bytes, bytes] | None = None
+        self.headers = _headers(scope["headers"])
         self._query: dict[str, str] | None = None
         route = scope.get("url_route")
         self.kwargs: dict[str, str] = route["kwargs"] if route else {}
@@ -101,20 +110,6 @@ class Request:
         """The path as it was sent, percent-encoded."""
         raw = self.scope.get("raw_path")
         return raw.decode("latin-1") if raw is not None else str(self.scope["path"])
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        """Headers by lower-case name; repeated ones are joined by commas, cookies by semicolons."""
-        if self._headers is None:
-            pairs = self.scope["headers"]
-            found: dict[bytes, bytes] = dict(pairs)
-            if len(found) != len(pairs):
-                found = {}
-                for name, value in pairs:
-                    between = b"; " if name == b"cookie" else b","
-                    found[name] = found[name] + between + value if name in found else value
-            self._headers = found
-        return self._headers
 
     @property
     def query(self) -> dict[str, str]:
@@ -324,6 +319,17 @@ def decode_segment(segment: str) -> str:
         return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
     except UnicodeError:
         raise Problem(400, "bad_path", "The path is not valid UTF-8.") from None
+
+
+def _headers(pairs: Sequence[Header]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found = {}
+    for name, value in pairs:
+        between = b"; " if name == b"cookie" else b","
+        found[name] = found[name] + between + value if name in found else value
+    return found
 
 
 def _check_content_type(value: bytes) -> None:
