@@ -65,7 +65,7 @@ class Child:
         spec: how to start it.
         life_reader: reading end of the pipe whose writing end only the supervisor has.
         on_change: called after each start, ready report and end, with this child.
-        on_exit: called at once when the process ended, with this child and the session it had (None: none known).
+        on_exit: called at once when the process ended, with which it was and the session it last reported (or None).
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Child:
         *,
         life_reader: int,
         on_change: Callable[[Child], None],
-        on_exit: Callable[[Child, str | None], None],
+        on_exit: Callable[[ProcessIdentity, str | None], None],
     ) -> None:
         self.spec = spec
         self.state = ChildState.WAITING
@@ -159,12 +159,13 @@ class Child:
             return await process.wait()
         finally:
             overdue.cancel()
-            self.identity = None
+            ended, self.identity = self.identity, None
             # What it reported last may still be in the pipe; with the process gone, the end of the pipe follows.
             await asyncio.wait({reports}, timeout=_LAST_REPORT_WITHIN)
             reports.cancel()
             session, self.worker_id = self.worker_id, None
-            self._on_exit(self, session)
+            if ended is not None:
+                self._on_exit(ended, session)
 
     async def _follow_reports(self, descriptor: int) -> None:
         lines = asyncio.StreamReader()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from durable.cluster.processes import identify_self
+from durable.cluster.processes import ProcessIdentity, identify_self
 from durable.errors import UnavailableError
 
 from .child import Child, ChildSpec, Role
@@ -197,9 +197,9 @@ class Supervisor:
     def _on_change(self, _: Child) -> None:
         self._write_record()
 
-    def _on_exit(self, _: Child, session: str | None) -> None:
-        if session is not None and self._warden is not None:
-            self._warden.worker_ended(session)
+    def _on_exit(self, process: ProcessIdentity, session: str | None) -> None:
+        if self._warden is not None:
+            self._warden.process_ended(process, session)
 
     async def _announce_when_ready(self) -> None:
         for child in self._children:

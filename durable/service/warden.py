@@ -75,9 +75,9 @@ class Warden:
         self._missing_since: dict[ProcessIdentity, float] = {}
         self._revoking: set[asyncio.Task[None]] = set()
 
-    def worker_ended(self, worker_id: str) -> None:
-        """Revoke the session of a process that was seen to end; retried while Redis does not answer."""
-        task = asyncio.create_task(self._revoke(worker_id), name=f"revoke {worker_id}")
+    def process_ended(self, process: ProcessIdentity, worker_id: str | None) -> None:
+        """Revoke the sessions of a process that was seen to end: the one it reported, and any it had no time to."""
+        task = asyncio.create_task(self._revoke_all_of(process, worker_id), name=f"revoke of {process.pid}")
         self._revoking.add(task)
         task.add_done_callback(self._revoking.discard)
 
@@ -123,15 +123,20 @@ class Warden:
             logger.warning("%s (pid %d) outlived its session: killing it", child.spec.name, identity.pid)
             child.kill()
 
-    async def _revoke(self, worker_id: str) -> None:
+    async def _revoke_all_of(self, process: ProcessIdentity, worker_id: str | None) -> None:
+        """Retried while Redis does not answer, for as long as a session could last."""
         deadline = self._clock() + _REVOKE_FOR
         while True:
             try:
-                await self._sessions.revoke_worker(worker_id)
+                if worker_id is not None:
+                    await self._sessions.revoke_worker(worker_id)
+                for session in await self._sessions.list_workers():
+                    if _process_of(session) == process:
+                        await self._sessions.revoke_worker(session.worker)
                 return
             except UnavailableError as error:
                 if self._clock() > deadline:
-                    logger.warning("could not revoke the session %s: %s", worker_id, error)
+                    logger.warning("could not revoke the sessions of process %d: %s", process.pid, error)
                     return
             await asyncio.sleep(_REVOKE_PAUSE)
 
