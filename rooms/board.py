@@ -8,13 +8,16 @@ oldest go, and `horizon` says up to which seq a client can no longer be told wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .elements import ParsedElement
 from .logic import Merge, StoredElement, Totals, merge
 
 MAX_TOMBSTONES = 20_000
 TOMBSTONES_PRUNED = 5_000
+
+LAST_ID = "~"
+"""Comes after every id, whose characters are ASCII letters, digits and `_.:-`."""
 
 SCHEMA = """
 CREATE TABLE elements (
@@ -25,7 +28,7 @@ CREATE TABLE elements (
     data TEXT NOT NULL,
     deleted INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX elements_by_seq ON elements (seq);
+CREATE INDEX elements_by_seq ON elements (seq, id);
 CREATE INDEX tombstones_by_seq ON elements (seq) WHERE deleted = 1;
 CREATE TABLE board (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -49,6 +52,13 @@ class Sql(Protocol):
 
     def exec(self, statement: str, /, *bindings: Any) -> Rows:
         """Run one statement."""
+
+
+class Place(NamedTuple):
+    """Where a page of elements ends, in the order of their last change. Without an id: behind all changes of that seq."""
+
+    seq: int
+    id: str = LAST_ID
 
 
 class Board:
@@ -94,13 +104,24 @@ class Board:
         """The seq of the last change, 0 for an untouched board."""
         return next(iter(self._sql.exec("SELECT max(seq) FROM elements")))[0] or 0
 
-    def live(self) -> Iterator[str]:
-        """The JSON of every element that is not deleted."""
-        return (row[0] for row in self._sql.exec("SELECT data FROM elements WHERE deleted = 0 ORDER BY seq"))
+    def page(self, after: Place, *, deleted: bool, budget: int) -> tuple[list[str], Place | None]:
+        """The JSON of elements behind `after`, about `budget` bytes of them, and the last one's place if there are more.
 
-    def since(self, seq: int) -> Iterator[str]:
-        """The JSON of every element changed after `seq`, tombstones too."""
-        return (row[0] for row in self._sql.exec("SELECT data FROM elements WHERE seq > ? ORDER BY seq", seq))
+        `deleted` says whether tombstones are wanted. Start from `Place(seq)` for what changed after `seq`.
+        """
+        rows = self._sql.exec(
+            "SELECT seq, id, data FROM elements WHERE (seq, id) > (?, ?) AND deleted <= ? ORDER BY seq, id",
+            after.seq, after.id, int(deleted),
+        )  # fmt: skip
+        found: list[str] = []
+        place = after
+        for seq, element_id, data in rows:
+            if budget < len(data) and found:
+                return found, place
+            found.append(data)
+            budget -= len(data)
+            place = Place(seq, element_id)
+        return found, None
 
     def _save(self, totals: Totals) -> None:
         self._sql.exec(

@@ -36,6 +36,9 @@ SWALLOW = ""
 """What `screen` answers to drop a frame without a word."""
 MAX_DEMO_ROOM_NAME = 200
 
+_ASKING = (protocol.Sync, protocol.More, protocol.History)
+"""Frames that are answered by much more than they hold."""
+
 _directory = Directory()
 
 
@@ -50,6 +53,7 @@ class RoomConsumer(ObjectSocketConsumer):
         self._strikes = Strikes()
         self._presence = Pace(burst=20, per_second=20)
         self._chat = Pace(burst=30, per_second=10)
+        self._asking = Pace(burst=60, per_second=4)
 
     async def connect(self, scope: Scope) -> SocketTarget:
         """Find the room and the person."""
@@ -80,6 +84,8 @@ class RoomConsumer(ObjectSocketConsumer):
             return SWALLOW
         if isinstance(frame, protocol.Chat) and not self._chat.allows(time.monotonic()):
             return FrameError("rate_limited", "That is too fast; wait a moment.", frame.id).render()
+        if isinstance(frame, _ASKING) and not self._asking.allows(time.monotonic()):
+            return FrameError("rate_limited", "That is too fast; wait a moment.").render()
         return None
 
 

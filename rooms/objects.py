@@ -6,16 +6,16 @@ crashed goes on where it was. A refused frame raises `FrameError` before anythin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from msgspec import Raw
 
 from durable import DurableObject, WebSocket
 
 from . import board, chat, protocol
-from .board import Board
+from .board import Board, Place
 from .chat import Log, Message
 from .elements import parse_element
 from .logic import STRAY, clean_name, colour_of, distinct_people, public
@@ -128,6 +128,8 @@ class Room(Beating):
                 self._presence(ws, frame)
             case protocol.Sync():
                 self._welcome(ws, frame.since)
+            case protocol.More():
+                self._more(ws, frame)
             case protocol.History():
                 self._history(ws, frame)
             case protocol.Rename():
@@ -192,15 +194,15 @@ class Room(Beating):
     # --- what a client gets when it comes or missed something -----------------------------------------
 
     def _welcome(self, ws: WebSocket, since: int) -> None:
-        """Everything after `since`, or everything; the first frame of a socket and the answer to `sync`."""
+        """Everything after `since`, or everything; the first frames of a socket and the answer to `sync`."""
         me = ws.attachment
         seq = self._seq()
         messages = self._missed_messages(since, seq)
+        mode = "snapshot" if messages is None else "delta"
         if messages is None:
-            mode, elements = "snapshot", self._board.live()
-            messages = self._log.newest(protocol.SNAPSHOT_MESSAGES)
-        else:
-            mode, elements = "delta", self._board.since(since)
+            messages = _newest_that_fit(self._log.newest(protocol.SNAPSHOT_MESSAGES))
+            since = 0
+        elements, rest = self._elements(mode, Place(since))
         head = {
             "you": {**public(me), "guest": me["guest"]},
             "users": self._people(),
@@ -209,15 +211,39 @@ class Room(Beating):
             "mode": mode,
             "limits": LIMITS,
         }
-        for frame in _in_parts(head, [message.to_json() for message in messages], elements):
-            ws.send(frame)
+        chunks = list(protocol.parts([message.to_json() for message in messages], elements))
+        ends = not chunks[1:] and rest is None
+        more = {"next": rest} if rest is not None and not chunks[1:] else {}
+        ws.send(
+            render("welcome", **head, messages=chunks[0][0], elements=chunks[0][1], complete=ends, **more)
+        )
+        self._send_parts(ws, chunks[1:], rest)
+
+    def _more(self, ws: WebSocket, frame: protocol.More) -> None:
+        """The next pages of a board that was too large for one burst."""
+        mode, seq, element_id = frame.next.split("/", 2)
+        elements, rest = self._elements(mode, Place(int(seq), element_id))
+        self._send_parts(ws, list(protocol.parts([], elements)), rest)
+
+    def _elements(self, mode: str, after: Place) -> tuple[list[str], str | None]:
+        """A burst of elements, and the cursor of the next if there is one."""
+        elements, place = self._board.page(after, deleted=mode == "delta", budget=protocol.BURST_BYTES)
+        return elements, None if place is None else f"{mode}/{place.seq}/{place.id}"
+
+    def _send_parts(self, ws: WebSocket, chunks: list[tuple[Raw, Raw]], rest: str | None) -> None:
+        for index, (messages, elements) in enumerate(chunks, 1):
+            ends = index == len(chunks)
+            more = {"next": rest} if ends and rest is not None else {}
+            ws.send(render("part", messages=messages, elements=elements, last=ends and rest is None, **more))
 
     def _missed_messages(self, since: int, seq: int) -> list[Message] | None:
         """The messages of a delta, or None when the client must start afresh."""
         if not 0 < since <= seq or since < self._board.horizon():
             return None
         missed = self._log.since(since, protocol.DELTA_MESSAGES + 1)
-        return missed if len(missed) <= protocol.DELTA_MESSAGES else None
+        if len(missed) > protocol.DELTA_MESSAGES or len(_newest_that_fit(missed)) < len(missed):
+            return None
+        return missed
 
     def _beat(self) -> None:
         self.ctx.broadcast(render("heartbeat", activeUsers=self._active_users(), seq=self._seq()))
@@ -261,15 +287,14 @@ def _since(url: str) -> int:
     return int(values[-1]) if values[-1].isascii() and values[-1].isdecimal() and len(values[-1]) <= 16 else 0
 
 
-def _in_parts(head: dict[str, Any], messages: list[str], elements: Iterator[str]) -> Iterator[str]:
-    """A welcome frame and as many part frames as the content needs."""
-    chunks = protocol.parts(messages, elements)
-    first = next(chunks)
-    upcoming = next(chunks, None)
-    yield render("welcome", **head, messages=first[0], elements=first[1], complete=upcoming is None)
-    while upcoming is not None:
-        current, upcoming = upcoming, next(chunks, None)
-        yield render("part", messages=current[0], elements=current[1], last=upcoming is None)
+def _newest_that_fit(messages: list[Message]) -> list[Message]:
+    """The newest messages that fit into one burst, in their order."""
+    size = 0
+    for index in range(len(messages) - 1, -1, -1):
+        size += len(messages[index].text) + len(messages[index].html)
+        if size > protocol.BURST_BYTES:
+            return messages[index + 1 :]
+    return messages
 
 
 class _Said(msgspec.Struct):

@@ -23,8 +23,11 @@ HISTORY_PAGE = 50
 SNAPSHOT_MESSAGES = 100
 DELTA_MESSAGES = 1000
 PART_BYTES = 60 * 1024
+BURST_BYTES = 1024 * 1024
+"""What is sent in one go at most, of messages and of elements each: gateways buffer a few MiB for a client that reads slowly."""
 
 ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}\Z"
+CURSOR_PATTERN = r"^(snapshot|delta)/[0-9]{1,15}/[A-Za-z0-9_.:-]{0,64}\Z"
 MAX_COORDINATE = 1e7
 MAX_SEQ = 2**53
 
@@ -95,6 +98,12 @@ class Sync(Struct, frozen=True):
     since: Seq = 0
 
 
+class More(Struct, frozen=True):
+    """A request for the rest of a welcome; `next` is what its last frame said."""
+
+    next: Annotated[str, Meta(pattern=CURSOR_PATTERN)]
+
+
 class History(Struct, frozen=True):
     """A request for messages older than `before`."""
 
@@ -107,7 +116,7 @@ class Rename(Struct, frozen=True):
     name: Annotated[str, Meta(max_length=400)]
 
 
-ClientFrame = Chat | Draw | Presence | Sync | History | Rename
+ClientFrame = Chat | Draw | Presence | Sync | More | History | Rename
 
 
 class _Head(Struct):
@@ -121,6 +130,7 @@ _bodies: dict[str, msgspec.json.Decoder[ClientFrame]] = {
     "draw": msgspec.json.Decoder(Draw),
     "presence": msgspec.json.Decoder(Presence),
     "sync": msgspec.json.Decoder(Sync),
+    "more": msgspec.json.Decoder(More),
     "history": msgspec.json.Decoder(History),
     "rename": msgspec.json.Decoder(Rename),
 }

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from rooms import board, chat
-from rooms.board import Board
+from rooms.board import Board, Place
 from rooms.chat import Log, Message
 from rooms.elements import parse_element
 from rooms.logic import Totals
@@ -41,13 +41,21 @@ def draw(sql, seq, *elements):
     return [winner.id for winner in outcome.winners]
 
 
+def live(sql):
+    return Board(sql).page(Place(0), deleted=False, budget=10**9)[0]
+
+
+def since(sql, seq):
+    return Board(sql).page(Place(seq), deleted=True, budget=10**9)[0]
+
+
 def ids(texts):
     return [json.loads(text)["id"] for text in texts]
 
 
 def test_an_empty_board(sql):
     view = Board(sql)
-    assert (list(view.live()), list(view.since(0)), view.newest_seq(), view.horizon()) == ([], [], 0, 0)
+    assert (live(sql), since(sql, 0), view.newest_seq(), view.horizon()) == ([], [], 0, 0)
     assert view.totals() == Totals()
     assert draw(sql, 1) == []
 
@@ -57,18 +65,18 @@ def test_what_wins_is_stored_and_found_by_seq(sql):
     assert draw(sql, 2, element("a", 2, x=5), element("b", 1)) == ["a"]
     assert draw(sql, 3, element("a", 1), element("a", 2)) == []
     view = Board(sql)
-    assert ids(view.live()) == ["b", "a"]
-    assert ids(view.since(1)) == ["a"]
+    assert ids(live(sql)) == ["b", "a"]
+    assert ids(since(sql, 1)) == ["a"]
     assert view.newest_seq() == 2
-    assert json.loads(next(view.since(1)))["x"] == 5
+    assert json.loads(since(sql, 1)[0])["x"] == 5
 
 
 def test_a_deleted_element_stays_deleted_until_a_newer_version(sql):
     draw(sql, 1, element("a", 3))
     assert draw(sql, 2, element("a", 4, isDeleted=True)) == ["a"]
     assert draw(sql, 3, element("a", 3)) == []
-    assert list(Board(sql).live()) == []
-    assert json.loads(next(Board(sql).since(1)))["isDeleted"] is True
+    assert live(sql) == []
+    assert json.loads(since(sql, 1)[0])["isDeleted"] is True
     assert Board(sql).totals().tombstones == 1
     assert draw(sql, 3, element("a", 5)) == ["a"]
     assert Board(sql).totals().live == 1
@@ -91,9 +99,24 @@ def test_the_oldest_tombstones_go_when_there_are_too_many(sql, monkeypatch):
         draw(sql, seq, element(f"e{seq}", isDeleted=True))
     view = Board(sql)
     assert view.horizon() == 4
-    assert ids(view.since(0)) == [f"e{seq}" for seq in range(5, 12)]
+    assert ids(since(sql, 0)) == [f"e{seq}" for seq in range(5, 12)]
     assert view.totals().tombstones == 7
-    assert view.totals().size == sum(len(text) for text in view.since(0))
+    assert view.totals().size == sum(len(text) for text in since(sql, 0))
+
+
+@pytest.mark.parametrize("budget", [1, 200, 1000])
+def test_pages_hold_everything_once(sql, budget):
+    draw(sql, 1, *[element(f"a{number}") for number in range(5)])
+    for seq in range(2, 8):
+        draw(sql, seq, element(f"e{seq}", isDeleted=seq % 2 == 0), element(f"f{seq}"))
+    for deleted in (False, True):
+        whole = Board(sql).page(Place(0), deleted=deleted, budget=10**9)[0]
+        assert len(whole) == (17 if deleted else 14)
+        pages, place = [], Place(0)
+        while place is not None:
+            page, place = Board(sql).page(place, deleted=deleted, budget=budget)
+            pages += page
+        assert pages == whole
 
 
 def message(seq, client_id="m", user_id="g1"):

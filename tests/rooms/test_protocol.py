@@ -13,6 +13,7 @@ from rooms.protocol import (
     Draw,
     FrameError,
     History,
+    More,
     Presence,
     Rename,
     Strikes,
@@ -38,6 +39,7 @@ def test_every_kind_of_frame_is_understood():
     assert parse(frame(type="sync", since=41)) == Sync(41)
     assert parse(frame(type="sync")) == Sync(0)
     assert parse(frame(type="history", before=9)) == History(9)
+    assert parse(frame(type="more", next="delta/3/e1")) == More("delta/3/e1")
     assert parse(frame(type="rename", name="Bob")) == Rename("Bob")
     drawn = parse(frame(type="draw", id="d", elements=[{"id": "x"}]))
     assert isinstance(drawn, Draw)
@@ -78,6 +80,8 @@ def test_unknown_keys_are_ignored():
         ('{"type":"sync","since":-1}', "bad_frame"),
         ('{"type":"sync","since":1.5}', "bad_frame"),
         ('{"type":"sync","since":99999999999999999999}', "bad_frame"),
+        ('{"type":"more","next":"x"}', "bad_frame"),
+        ('{"type":"more","next":"snapshot/-1/a"}', "bad_frame"),
         ('{"type":"presence","cursor":{"x":1e9,"y":0}}', "bad_frame"),
         ('{"type":"presence","cursor":{"x":"1","y":0}}', "bad_frame"),
         ('{"type":"presence","selected":' + json.dumps(["e"] * 51) + "}", "bad_frame"),
