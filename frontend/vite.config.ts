@@ -10,13 +10,17 @@ const EXCALIDRAW = resolve(import.meta.dirname, "node_modules/@excalidraw/excali
 
 /**
  * Makes Excalidraw keep to our content security policy: fonts come from us and not from the CDN it names as their fallback, what
- * evaluates strings is replaced, inline styles are set through the object model. A build that still names the CDN fails, so that a
- * new version of Excalidraw is noticed.
+ * evaluates strings is replaced, inline styles are set through the object model. And tells screen readers what its menu button is,
+ * and that what stands in the page is neither a dialog nor the page's footer. A build that still names the CDN fails, so that a new
+ * version of Excalidraw is noticed.
  */
-function strictExcalidraw(): Plugin {
+function adaptExcalidraw(): Plugin {
   const replacements: [RegExp, string][] = [
     [/`https:\/\/esm\.sh\/\$\{.*?\}\/dist\/prod\/`/g, `(globalThis.location.origin+${JSON.stringify(BASE)})`],
     [/\.setAttribute\("style","white-space: ?pre;?"\)/g, '.style.setProperty("white-space","pre")'],
+    [/(?="data-testid":"main-menu-trigger",className)/g, '"aria-label":"Board menu",'],
+    [/"footer",\{role:"contentinfo",/g, '"footer",{role:"group",'],
+    [/role:"dialog","aria-modal":"true",className:"color-picker-container"/g, 'role:"group",className:"color-picker-container"'],
   ];
   const standIns: Record<string, string> = {
     "subset-shared.chunk.js": "src/whole-fonts.ts",
@@ -24,7 +28,7 @@ function strictExcalidraw(): Plugin {
     "@excalidraw/mermaid-to-excalidraw": "src/no-mermaid.ts",
   };
   return {
-    name: "strict-excalidraw",
+    name: "adapt-excalidraw",
     enforce: "pre",
     resolveId(source) {
       const standIn = standIns[source.replace(/^\.\//, "")];
@@ -32,8 +36,8 @@ function strictExcalidraw(): Plugin {
     },
     transform(code, id) {
       if (!id.includes("@excalidraw/excalidraw/dist")) return null;
-      const strict = replacements.reduce((text, [pattern, replacement]) => text.replace(pattern, replacement), code);
-      return strict === code ? null : { code: strict, map: null };
+      const adapted = replacements.reduce((text, [pattern, replacement]) => text.replace(pattern, replacement), code);
+      return adapted === code ? null : { code: adapted, map: null };
     },
     generateBundle(_options, bundle) {
       for (const file of Object.values(bundle)) {
@@ -49,7 +53,7 @@ function strictExcalidraw(): Plugin {
 export default defineConfig({
   base: BASE,
   publicDir: false,
-  plugins: [strictExcalidraw()],
+  plugins: [adaptExcalidraw()],
   build: {
     outDir: OUTPUT,
     emptyOutDir: true,

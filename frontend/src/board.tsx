@@ -253,10 +253,12 @@ export interface BoardHandle {
 interface BoardProps {
   readonly session: RoomSession;
   readonly theme: Theme;
+  /** What exported files are called. */
+  readonly title: string;
   readonly onReady: (handle: BoardHandle | null) => void;
 }
 
-export const Board = memo(function Board({ session, theme, onReady }: BoardProps) {
+export const Board = memo(function Board({ session, theme, title, onReady }: BoardProps) {
   const link = useRef<BoardLink | null>(null);
   const detach = useRef<(() => void) | null>(null);
 
@@ -300,6 +302,7 @@ export const Board = memo(function Board({ session, theme, onReady }: BoardProps
         onPointerUpdate={events.onPointerUpdate}
         isCollaborating
         theme={theme}
+        name={title}
         UIOptions={UI_OPTIONS}
         aiEnabled={false}
         validateEmbeddable={false}

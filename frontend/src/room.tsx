@@ -166,7 +166,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
       <main className="board" id="board" aria-label="Whiteboard" data-testid="board" data-ready={boardReady && state.you !== null} ref={(element) => setInert(element, !boardInSight)}>
         <BoardBoundary>
           <Suspense fallback={<p className="board-loading">Rolling out the paper…</p>}>
-            <Board session={session} theme={theme} onReady={onBoard} />
+            <Board session={session} theme={theme} title={state.title} onReady={onBoard} />
           </Suspense>
         </BoardBoundary>
         {state.notice !== null && (
