@@ -4,11 +4,24 @@ from typing import Any
 
 import structlog
 
+
+def _drop_color(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Remove uvicorn's second copy of each message, which is for terminals."""
+    event.pop("color_message", None)
+    return event
+
+
+# Without local variables, which hold tokens and people's texts.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+    _drop_color,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
@@ -28,9 +41,9 @@ def logging_config(*, console: bool, level: str = "INFO") -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     return {
         "version": 1,
@@ -48,7 +61,7 @@ def logging_config(*, console: bool, level: str = "INFO") -> dict[str, Any]:
             # Django attaches its own handlers to these in DEBUG; everything goes through the root instead.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
-            "uvicorn": {"handlers": [], "level": "INFO", "propagate": True},
+            "uvicorn": {"handlers": [], "level": "WARNING", "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }
