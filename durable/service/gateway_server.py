@@ -10,12 +10,13 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from durable.conf import DurableSettings
+from durable.errors import UnavailableError
 
 from .lifeline import Lifeline
 from .listener import BACKLOG
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: Bytes of one WebSocket message; applications set lower limits, with an answer that says so.
 LARGEST_SOCKET_MESSAGE = 1 << 20
 #: Seconds that requests under way may take once the server is asked to stop.
-STOP_WITHIN = 8
+STOP_WITHIN = 5
 #: Sockets are closed in steps, so that their clients do not all come back in one instant.
 _PACE_SECONDS = 0.05
 _PACED_WITHIN = 2.0
@@ -46,6 +47,7 @@ def server_config(application: Any, conf: DurableSettings) -> uvicorn.Config:
         ws_ping_timeout=conf.ping_seconds,  # a dead peer is noticed within both together
         lifespan="auto",
         log_config=None,  # Django's LOGGING stands
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the application decides by TRUSTED_PROXY_COUNT
@@ -55,12 +57,30 @@ def server_config(application: Any, conf: DurableSettings) -> uvicorn.Config:
     )
 
 
-class GatewayServer(uvicorn.Server):
-    """Uvicorn that says when it serves, ends with status 0 when asked to, and closes its sockets in steps."""
+class Membership(Protocol):
+    """A process's part in the cluster."""
 
-    def __init__(self, config: uvicorn.Config, lifeline: Lifeline) -> None:
+    async def get(self) -> object:
+        """Join, unless that is done. Raises `UnavailableError`."""
+
+    async def close(self) -> None:
+        """Leave."""
+
+
+class GatewayServer(uvicorn.Server):
+    """Uvicorn that says when it serves, ends with status 0 when asked to, and closes its sockets in steps.
+
+    Args:
+        config: see `server_config`.
+        lifeline: the tie to the supervisor.
+        cluster: the process's part in the cluster, joined before the first connection is accepted and left after the
+            last one is closed.
+    """
+
+    def __init__(self, config: uvicorn.Config, lifeline: Lifeline, cluster: Membership) -> None:
         super().__init__(config)
         self._lifeline = lifeline
+        self._cluster = cluster
 
     def serve_on(self, listener: socket.socket) -> None:
         """Serve until SIGTERM, Ctrl-C or the supervisor's end."""
@@ -68,7 +88,12 @@ class GatewayServer(uvicorn.Server):
         self.run(sockets=[listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell the supervisor."""
+        """Join the cluster, start, and tell the supervisor."""
+        try:
+            await self._cluster.get()
+        except UnavailableError as error:
+            # What needs the cluster joins it again; until then it answers 503, and everything else is served.
+            logger.warning("this gateway cannot join the cluster yet: %s", error)
         await super().startup(sockets=sockets)
         if self.started:
             # Everything loaded by now stays: the collector need not look at it again.
@@ -93,6 +118,7 @@ class GatewayServer(uvicorn.Server):
                 break
             await asyncio.sleep(_PACE_SECONDS)
         await super().shutdown()
+        await self._cluster.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

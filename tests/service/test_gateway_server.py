@@ -37,9 +37,13 @@ async def application(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["client"][0].encode()})
 
+class Alone:
+    async def get(self): pass
+    async def close(self): print("left", flush=True)
+
 listener = adopt_listener(int(sys.argv[1]))
 conf = DurableSettings(data_dir=Path("/nowhere"), ping_seconds=0.2)
-GatewayServer(server_config(application, conf), Lifeline.inherit()).serve_on(listener)
+GatewayServer(server_config(application, conf), Lifeline.inherit(), Alone()).serve_on(listener)
 """
 
 
@@ -55,6 +59,7 @@ class Gateway:
             [sys.executable, "-c", PROGRAM, str(self.listener.fileno())],
             cwd=ROOT,
             env={**os.environ, LIFE_VARIABLE: str(life), REPORT_VARIABLE: str(report)},
+            stdout=subprocess.PIPE,
             pass_fds=(self.listener.fileno(), life, report),
         )
         os.close(life)
@@ -64,7 +69,7 @@ class Gateway:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait()
+        self.process.communicate()
         os.close(self.reports)
         if self.life >= 0:
             os.close(self.life)
@@ -88,6 +93,8 @@ async def test_W11_a_gateway_that_stops_closes_its_sockets_with_1012(gateway: Ga
     await asyncio.gather(*(socket.wait_closed() for socket in sockets))
     assert {socket.close_code for socket in sockets} == {1012}
     assert await wait_end(gateway, 5) == 0
+    assert gateway.process.stdout is not None
+    assert gateway.process.stdout.read() == b"left\n"
 
 
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:

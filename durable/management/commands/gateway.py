@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
+from durable.gateway.node import nodes
 from durable.management.arguments import port_number
 from durable.service.attach import attach_to_redis
 from durable.service.errors import EXIT_REFUSED, ServiceError
@@ -41,4 +42,4 @@ class Command(BaseCommand):
         except ServiceError as error:
             raise CommandError(str(error), returncode=EXIT_REFUSED) from None
         application = import_string(settings.ASGI_APPLICATION)
-        GatewayServer(server_config(application, conf), lifeline).serve_on(listener)
+        GatewayServer(server_config(application, conf), lifeline, nodes).serve_on(listener)
