@@ -14,7 +14,8 @@ V = TypeVar("V")
 class LookupCache(Generic[K, V]):
     """Remembers what `load` answered, absence included, for `seconds`.
 
-    A burst of requests for one key waits for one load. The oldest entries go when there are more than `size`.
+    A burst of requests for one key waits for one load; a key in steady use is loaded ahead of its expiry, so that
+    nobody waits. The oldest entries go when there are more than `size`.
     """
 
     def __init__(
@@ -35,13 +36,15 @@ class LookupCache(Generic[K, V]):
     async def get(self, key: K) -> V:
         """The remembered or freshly loaded value. Raises what `load` raises; failures are not remembered."""
         entry = self._entries.get(key)
-        if entry is not None and entry[0] > self._clock():
-            return entry[1]
+        if entry is not None:
+            left = entry[0] - self._clock()
+            if left > 0:
+                if left < self._seconds / 2 and key not in self._loading:
+                    self._start(key)
+                return entry[1]
         loading = self._loading.get(key)
         if loading is None or loading.get_loop() is not asyncio.get_running_loop():
-            loading = asyncio.create_task(self._fill(key))
-            self._loading[key] = loading
-            loading.add_done_callback(lambda task: self._forget_load(key, task))
+            loading = self._start(key)
         # A caller that goes away must not cancel the load that others wait for.
         return await asyncio.shield(loading)
 
@@ -55,13 +58,20 @@ class LookupCache(Generic[K, V]):
         self._entries.clear()
         self._loading.clear()
 
-    async def _fill(self, key: K) -> V:
+    def _start(self, key: K) -> asyncio.Task[V]:
+        # An answer counts from its question: it may have ceased to be true while it was on its way.
+        loading = asyncio.create_task(self._fill(key, self._clock()))
+        self._loading[key] = loading
+        loading.add_done_callback(lambda task: self._forget_load(key, task))
+        return loading
+
+    async def _fill(self, key: K, asked: float) -> V:
         value = await self._load(key)
         if self._loading.get(key) is asyncio.current_task():
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:
                 del self._entries[next(iter(self._entries))]
-            self._entries[key] = (self._clock() + self._seconds, value)
+            self._entries[key] = (asked + self._seconds, value)
         return value
 
     def _forget_load(self, key: K, task: asyncio.Task[V]) -> None:

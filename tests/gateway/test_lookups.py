@@ -73,3 +73,27 @@ async def test_an_answer_on_its_way_is_forgotten_too(source: Source, cache: Look
     source.gate.set()
     await stale
     assert await cache.get("a") == "a2"
+
+
+async def test_a_key_in_steady_use_is_loaded_ahead_and_nobody_waits(
+    source: Source, cache: LookupCache[str, str]
+) -> None:
+    assert await cache.get("a") == "a1"
+    source.now = 0.6
+    source.gate.clear()
+    assert [await cache.get("a") for _ in range(3)] == ["a1"] * 3
+    await asyncio.sleep(0)
+    assert source.loads == ["a", "a"]
+    source.gate.set()
+    source.now = 1.2
+    assert await cache.get("a") == "a2"
+
+
+async def test_a_slow_answer_is_as_old_as_its_question(source: Source, cache: LookupCache[str, str]) -> None:
+    source.gate.clear()
+    first = asyncio.create_task(cache.get("a"))
+    await asyncio.sleep(0)
+    source.now = 5.0
+    source.gate.set()
+    assert await first == "a1"
+    assert await cache.get("a") == "a2"
