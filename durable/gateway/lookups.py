@@ -40,7 +40,7 @@ class LookupCache(Generic[K, V]):
             left = entry[0] - self._clock()
             if left > 0:
                 if left < self._seconds / 2 and key not in self._loading:
-                    self._start(key)
+                    _ = self._start(key)
                 return entry[1]
         loading = self._loading.get(key)
         if loading is None or loading.get_loop() is not asyncio.get_running_loop():
