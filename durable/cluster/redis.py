@@ -20,6 +20,8 @@ from durable.errors import UnavailableError
 from durable.identity import ObjectId
 
 COMMAND_SECONDS = 2.0
+CONNECTIONS = 8
+POOL_SECONDS = 10.0  # how long a command waits for a connection
 _NOTICES = "durable:notices"
 _ALARMS = "durable:alarms"
 
@@ -80,9 +82,15 @@ class RedisCluster:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.asyncio.from_url(
-            url, socket_timeout=COMMAND_SECONDS, socket_connect_timeout=COMMAND_SECONDS, decode_responses=True
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=POOL_SECONDS,
+            socket_timeout=COMMAND_SECONDS,
+            socket_connect_timeout=COMMAND_SECONDS,
+            decode_responses=True,
         )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
         self._listening = redis.asyncio.from_url(url, socket_timeout=None, decode_responses=True)
         scripts = files(__package__) / "scripts"
         self._claim = self._redis.register_script((scripts / "claim.lua").read_text())

@@ -1,0 +1,1 @@
+"""Benchmarks: load generators and the questions they answer; nothing here is a test."""
