@@ -62,8 +62,11 @@ class Service:
     def wait_ready(self) -> ServiceRecord:
         """Wait for the line that says so."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert "ready on http://" in line, f"{line}\n{self.process.communicate(timeout=10)}"
+        said = ""
+        while "ready on http://" not in said:
+            line = self.process.stdout.readline()
+            assert line, f"{said}\n{self.process.communicate(timeout=10)}"
+            said += line
         return self.record()
 
     def record(self) -> ServiceRecord:
