@@ -52,7 +52,6 @@ class RoomConsumer(ObjectSocketConsumer):
         super().__init__(*args, **kwargs)
         self._strikes = Strikes()
         self._presence = Pace(burst=20, per_second=20)
-        self._chat = Pace(burst=30, per_second=10)
         self._asking = Pace(burst=60, per_second=4)
 
     async def connect(self, scope: Scope) -> SocketTarget:
@@ -82,8 +81,6 @@ class RoomConsumer(ObjectSocketConsumer):
         self._strikes.record(None)
         if isinstance(frame, protocol.Presence) and not self._presence.allows(time.monotonic()):
             return SWALLOW
-        if isinstance(frame, protocol.Chat) and not self._chat.allows(time.monotonic()):
-            return FrameError("rate_limited", "That is too fast; wait a moment.", frame.id).render()
         if isinstance(frame, _ASKING) and not self._asking.allows(time.monotonic()):
             return FrameError("rate_limited", "That is too fast; wait a moment.").render()
         return None

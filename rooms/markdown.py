@@ -91,13 +91,14 @@ def _parser() -> MarkdownIt:
 
 _render = _parser().render
 _MARKUP = re.compile(r"[\[\]!*_`~<>|\\]")
-MAX_MARKUP = 500
-"""Characters of markup in a message that is still rendered; nested brackets cost the square of their number."""
+_LINKS = re.compile(r"//|www\.|@|mailto:", re.IGNORECASE)
+MAX_MARKUP, MAX_LINKS = 500, 100
+"""Characters of markup, and beginnings of links, in a message that is still rendered: they cost time, brackets the square of it."""
 
 
 def to_html(text: str) -> str:
     """Render one chat message; the result is safe to insert into a page. What is mostly markup is shown as it was typed."""
-    if len(_MARKUP.findall(text)) > MAX_MARKUP:
+    if len(_MARKUP.findall(text)) > MAX_MARKUP or len(_LINKS.findall(text)) > MAX_LINKS:
         return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
     html = _render(text)
     return nh3.clean(

@@ -169,3 +169,5 @@ def test_the_longest_nonsense_is_rendered(text):
 
 def test_what_is_mostly_markup_is_shown_as_typed():
     assert to_html("[" * 600 + "\n<b>") == "<p>" + "[" * 600 + "<br>\n&lt;b&gt;</p>"
+    assert "<a" not in to_html("https://a.example " * 101)
+    assert to_html("https://a.example " * 100).count("<a") == 100
