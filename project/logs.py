@@ -61,6 +61,8 @@ def logging_config(*, console: bool, level: str = "INFO") -> dict[str, Any]:
             # Django attaches its own handlers to these in DEBUG; everything goes through the root instead.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
+            # A page that is not there is no event of ours.
+            "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
             "uvicorn": {"handlers": [], "level": "WARNING", "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
         },

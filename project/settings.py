@@ -1,6 +1,7 @@
 """Django's settings, from environment variables with defaults that work on a fresh machine."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ if os.environ.get("WORKERS", "").strip():
 # --- Composition ----------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that runserver speaks ASGI
+    "durable",  # before daphne: its runserver also runs a worker
+    *(["daphne"] if "runserver" in sys.argv[1:2] else []),  # it brings Twisted, which nothing else needs
     "channels",
     "servestatic",  # before staticfiles, so that runserver leaves static files to the middleware
     "django.contrib.admin",
@@ -57,7 +59,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "ninja",  # its documentation pages from our own static files
-    "durable",
     "rooms",
     "counters",
     "limiter",
