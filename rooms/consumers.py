@@ -6,7 +6,7 @@ A consumer only decides who may connect and answers frames that are no frames; e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -26,10 +26,13 @@ from .directory import Directory
 from .logic import Pace, clean_name
 from .models import create_room
 from .objects import DemoChat, Room, parse_demo
-from .people import Person, account_from_session, guest_from, new_stray
+from .people import Person, guest_from, new_stray
 from .protocol import FrameError, Strikes
+from .sessions import Sessions, SessionWatch
 
 Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 BAD_FRAMES, NOT_FOUND = 4400, 4404
 SWALLOW = ""
@@ -40,6 +43,11 @@ _ASKING = (protocol.Sync, protocol.More, protocol.History)
 """Frames that are answered by much more than they hold."""
 
 _directory = Directory()
+_sessions = Sessions()
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "websocket.disconnect", "code": 1006}
 
 
 class RoomConsumer(ObjectSocketConsumer):
@@ -50,6 +58,7 @@ class RoomConsumer(ObjectSocketConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._watch = SessionWatch(_nothing, _sessions)
         self._strikes = Strikes()
         self._presence = Pace(burst=20, per_second=20)
         self._asking = Pace(burst=60, per_second=4)
@@ -60,7 +69,7 @@ class RoomConsumer(ObjectSocketConsumer):
         title = await _directory.title(slug)
         if title is None:
             raise SocketRefused(NOT_FOUND, "no such room")
-        person = await _person(scope)
+        person = await self._person(scope)
         name = person.name if not person.guest else _query(scope, "name") or person.name
         user = {
             "id": person.id,
@@ -69,6 +78,22 @@ class RoomConsumer(ObjectSocketConsumer):
             "title": title,
         }
         return SocketTarget(stub=Room.namespace.get_by_name(slug), user=user)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, for as long as the session lasts that it was opened by."""
+        self._watch = SessionWatch(receive, _sessions)
+        await super().__call__(scope, self._watch, send)
+
+    async def _person(self, scope: Scope) -> Person:
+        header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+        cookies = parse_cookie(header.decode("latin-1"))
+        session_key = cookies.get(settings.SESSION_COOKIE_NAME)
+        if session_key:
+            person = await _sessions.person(session_key)
+            if person is not None:
+                self._watch.watch(session_key, person.id)
+                return person
+        return guest_from(cookies) or new_stray()
 
     def screen(self, message: str | bytes) -> str | None:
         """Answer a frame that will have no effect without troubling the room; end a client that does not speak the protocol."""
@@ -141,17 +166,6 @@ class CreateRoomConsumer(HttpConsumer):
         return json_response(
             created, status=201, headers=[(b"location", path.encode()), (b"cache-control", b"no-store")]
         )
-
-
-async def _person(scope: Scope) -> Person:
-    header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    cookies = parse_cookie(header.decode("latin-1"))
-    session_key = cookies.get(settings.SESSION_COOKIE_NAME)
-    if session_key:
-        person: Person | None = await database_sync_to_async(account_from_session)(session_key)
-        if person is not None:
-            return person
-    return guest_from(cookies) or new_stray()
 
 
 def _query(scope: Scope, name: str) -> str:

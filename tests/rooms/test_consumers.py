@@ -13,6 +13,7 @@ from rooms.directory import Directory
 from rooms.models import create_room, new_slug
 from rooms.objects import DemoChat, Room
 from rooms.people import Person, guest_cookie
+from rooms.sessions import Sessions
 
 
 def scope(query="", cookies=None, **kwargs):
@@ -27,6 +28,7 @@ def scope(query="", cookies=None, **kwargs):
 @pytest.fixture(autouse=True)
 def _fresh_directory(monkeypatch):
     monkeypatch.setattr(consumers, "_directory", Directory())
+    monkeypatch.setattr(consumers, "_sessions", Sessions())
 
 
 @pytest.fixture
