@@ -12,7 +12,15 @@ import msgspec
 from durable.gateway.auth import require
 from durable.gateway.bodies import Int64
 from durable.gateway.catalog import page_of_names
-from durable.gateway.http import HttpConsumer, Problem, Request, Response, json_response, text_response
+from durable.gateway.http import (
+    HttpConsumer,
+    Principal,
+    Problem,
+    Request,
+    Response,
+    json_response,
+    text_response,
+)
 from durable.gateway.problems import Header, invalid
 
 from .objects import Counter, State
@@ -69,7 +77,7 @@ class CountersConsumer(HttpConsumer):
         )
         states = await asyncio.gather(*(Counter.namespace.get_by_name(name).read() for name in names))
         # The catalog may still name a counter that was deleted a moment ago; the counter itself knows.
-        items = [_document(name, state) for name, state in zip(names, states, strict=True) if state[1] > 0]
+        items = [document(name, state) for name, state in zip(names, states, strict=True) if state[1] > 0]
         return json_response({"items": items, "next": following})
 
 
@@ -126,7 +134,7 @@ class IncrementConsumer(HttpConsumer):
             if body.min is None and body.max is None:
                 return _answer(name, await counter.add(body.by))
             return _answer(name, await counter.add(body.by, body.min, body.max))
-        key = f"{request.principal.name}\n{idempotency_key(given)}"
+        key = scoped_key(request.principal, idempotency_key(given))
         replayed, state = await counter.add_once(key, body.by, body.min, body.max)
         return _answer(name, state, _NO_STORE, _REPLAYED) if replayed else _answer(name, state)
 
@@ -181,6 +189,11 @@ def idempotency_key(header: bytes) -> str:
     return text
 
 
+def scoped_key(principal: Principal, key: str) -> str:
+    """The idempotency key as the object knows it: one caller's keys mean nothing to another."""
+    return f"{principal.name}\n{key}"
+
+
 def _matches(header: bytes, version: int) -> bool:
     """Whether an If-None-Match header covers a version: weak comparison, a list, or * for any that exists."""
     if header.strip() == b"*":
@@ -202,7 +215,8 @@ def _expected(header: bytes | None) -> list[int] | None:
     return [int(tag[1]) for tag in found if tag] or [-1]
 
 
-def _document(name: str, state: State) -> dict[str, Any]:
+def document(name: str, state: State) -> dict[str, Any]:
+    """A counter as the API shows it."""
     value, version, at = state
     updated = None if version == 0 else datetime.fromtimestamp(at / 1000, UTC)
     return {"name": name, "value": value, "version": version, "updated_at": updated}
@@ -213,4 +227,4 @@ def _entity_tag(state: State) -> Header:
 
 
 def _answer(name: str, state: State, cache: Header = _NO_STORE, *headers: Header) -> Response:
-    return json_response(_document(name, state), headers=(cache, _entity_tag(state), *headers))
+    return json_response(document(name, state), headers=(cache, _entity_tag(state), *headers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.gateway.openapi import Paths, Schema, answer, body_schemas, header, operation, parameter, ref
 
+from .batch import Batch
 from .consumers import DEFAULT_PAGE, MAX_NAME, MAX_PAGE, Increment, Value
 
 _TAG = "Counters"
@@ -21,7 +22,7 @@ _COUNTER = answer("The counter.", ref("Counter"), headers=_ETAG)
 _TEXT: Schema = {"type": "string"}
 
 SCHEMAS: dict[str, Schema] = {
-    **body_schemas([Increment, Value]),
+    **body_schemas([Increment, Value, Batch]),
     "Counter": {
         "type": "object",
         "required": ["name", "value", "version", "updated_at"],
@@ -30,6 +31,24 @@ SCHEMAS: dict[str, Schema] = {
             "value": {"type": "integer", "format": "int64"},
             "version": {"type": "integer", "description": "Grows by one with each change; 0: never touched."},
             "updated_at": {"type": ["string", "null"], "format": "date-time"},
+        },
+    },
+    "BatchResult": {
+        "type": "object",
+        "required": ["status", "name"],
+        "description": "The members of a counter when all was well, `code` and `detail` when not.",
+        "properties": {
+            "status": {"type": "integer", "description": "What the operation would have answered by itself."},
+            "name": {"type": "string"},
+            "value": {"type": "integer", "format": "int64"},
+            "version": {"type": "integer"},
+            "updated_at": {"type": ["string", "null"], "format": "date-time"},
+            "replayed": {
+                "type": "boolean",
+                "description": "This is an earlier answer to its idempotency key.",
+            },
+            "code": {"type": "string"},
+            "detail": {"type": "string"},
         },
     },
     "CounterPage": {
@@ -61,6 +80,27 @@ PATHS: Paths = {
                 ),
             ],
             description="The list is written behind: a counter made in the last seconds may be missing.",
+        ),
+    },
+    "/api/v1/counters:batch": {
+        "post": operation(
+            "Many operations at once",
+            {
+                200: answer(
+                    "A result for each operation, in order.",
+                    {
+                        "type": "object",
+                        "required": ["results"],
+                        "properties": {"results": {"type": "array", "items": ref("BatchResult")}},
+                    },
+                )
+            },
+            tag=_TAG,
+            scope="counters",
+            may_be_open=True,
+            body=Batch,
+            description="Not atomic across counters: each operation succeeds or fails by itself, with a `status` of "
+            "its own. Those on one counter run in their order.",
         ),
     },
     "/api/v1/counters/{name}": {

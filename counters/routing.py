@@ -2,6 +2,7 @@
 
 from django.urls import re_path
 
+from .batch import BatchConsumer
 from .consumers import (
     CounterConsumer,
     CountersConsumer,
@@ -15,6 +16,7 @@ http_urlpatterns = [
     re_path(r"^api/v1/counters/(?P<name>[^/]*)/increment$", IncrementConsumer.as_asgi()),
     re_path(r"^api/v1/counters/(?P<name>[^/]*)$", CounterConsumer.as_asgi()),
     re_path(r"^api/v1/counters$", CountersConsumer.as_asgi()),
+    re_path(r"^api/v1/counters:batch$", BatchConsumer.as_asgi()),
     re_path(r"^demo/increment$", DemoIncrementConsumer.as_asgi()),
     re_path(r"^demo/$", DemoConsumer.as_asgi()),
 ]

@@ -13,6 +13,7 @@ from durable.errors import (
     EventTimeoutError,
     InvalidNameError,
     NotCallableError,
+    ObjectError,
     OverloadedError,
     ReentrantCallError,
     RemoteError,
@@ -92,6 +93,8 @@ def problem_from(error: DurableError, declared: dict[str, tuple[int, str]] | Non
     `declared` maps class names of `ObjectError` subclasses to (status, code). Only such errors show their own
     text and fields; of all others the client learns the code and nothing else.
     """
+    if isinstance(error, ObjectError):  # raised in this very process
+        error = RemoteError(type(error).__name__, error.message, error.fields, declared=True)
     if isinstance(error, RemoteError):
         known = (declared or {}).get(error.error_type)
         if known is not None:
