@@ -96,7 +96,7 @@ async def _run(operation: Operation, principal: Principal) -> dict[str, Any]:
         case "delete":
             await counter.delete()
             return {"status": 204, "name": operation.name}
-        case "increment":
+        case _:  # increment
             if operation.idempotency_key is None:
                 state = await counter.add(operation.by, operation.min, operation.max)
             else:
