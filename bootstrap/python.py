@@ -26,13 +26,20 @@ APPS = ("durable", "rooms", "counters", "limiter")
 
 
 def make_venv() -> None:
-    """`.venv` exists and its Python runs."""
-    if works(PYTHON, "-c", "import sys, pip; sys.exit(sys.version_info < (3, 11))"):
+    """`.venv` exists, its Python runs, and it was made for this folder: its programs hold absolute paths."""
+    if works(PYTHON, "-c", "import sys, pip; sys.exit(sys.version_info < (3, 11))") and not _moved():
         return
     checks.venv_module()
     with Step("environment"):
         shutil.rmtree(str(VENV), ignore_errors=True)
         command("environment", [sys.executable, "-m", "venv", VENV])
+
+
+def _moved() -> bool:
+    try:
+        return str(VENV).encode() not in (VENV / "bin" / "pip").read_bytes()[:1000]
+    except OSError:
+        return False
 
 
 def pip_install(name: str, *what: str) -> None:

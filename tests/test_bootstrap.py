@@ -203,6 +203,22 @@ def test_the_front_end_is_built_once_and_again_after_a_change(
         node.build()
 
 
+def test_an_environment_is_made_anew_only_when_it_is_broken_or_was_moved(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(python, "PYTHON", project / ".venv/bin/python")
+    python.make_venv()
+    assert "environment" in capsys.readouterr().out
+    python.make_venv()
+    assert capsys.readouterr().out == ""
+    for name, value in [("VENV", project / "moved"), ("PYTHON", project / "moved/bin/python")]:
+        monkeypatch.setattr(python, name, value)
+    (project / ".venv").rename(project / "moved")
+    python.make_venv()
+    assert "environment" in capsys.readouterr().out
+    assert str(project / "moved") in (project / "moved/bin/pip").read_text()
+
+
 def test_two_setups_take_turns(project: Path) -> None:
     program = "import bootstrap.running as r, pathlib, sys; r.STATE = pathlib.Path(sys.argv[1])\nwith r.alone(): print('in')"
     command = [sys.executable, "-c", program, str(project / ".setup")]
