@@ -49,5 +49,5 @@ def empty_room(slug: str) -> None:
 
     try:
         async_to_sync(close)()
-    except DurableError as error:
+    except (DurableError, RuntimeError) as error:  # RuntimeError: there is no service at all
         logger.warning("the contents of the deleted room %s are still there: %s", slug, error)
