@@ -5,6 +5,7 @@ A revoked token therefore works for at most a second longer. Look-ups run in a t
 
 from __future__ import annotations
 
+import contextlib
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.db import DatabaseError
 from django.http import HttpRequest
 
 from durable.conf import durable_settings
@@ -32,7 +34,8 @@ def _find_token(text: str) -> Principal | None:
     token = ApiToken.find(text)
     if token is None:
         return None
-    token.mark_used()
+    with contextlib.suppress(DatabaseError):  # when it was last used is not worth a refusal
+        token.mark_used()
     return Principal(f"token:{token.prefix}", frozenset(token.scopes))
 
 

@@ -256,7 +256,7 @@ class HttpConsumer:
             return
         except DurableError as error:
             told = problem_from(error, self.declared_errors)
-            if told.status >= 500:
+            if told.status >= 500 and not error.overloaded:  # a line for each refusal would add to the load
                 logger.warning(
                     "%s %s failed: %s: %s (request %s)",
                     request.method,
