@@ -70,10 +70,11 @@ class RoomConsumer(ObjectSocketConsumer):
         if title is None:
             raise SocketRefused(NOT_FOUND, "no such room")
         person = await self._person(scope)
-        name = person.name if not person.guest else _query(scope, "name") or person.name
+        wanted = _query(scope, "name") if person.guest else ""
         user = {
             "id": person.id,
-            "name": clean_name(name, person.id),
+            "name": clean_name(wanted or person.name, person.id),
+            "named": bool(wanted),
             "guest": person.guest,
             "title": title,
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,9 +110,11 @@ def merge(
     return Merge(tuple(winners), Totals(live, tombstones, size))
 
 
-def colour_of(user_id: str) -> str:
-    """The colour of a person, the same in every room and after every restart."""
-    return PALETTE[_number(user_id) % len(PALETTE)]
+def colour_of(user_id: str, taken: Collection[str] = ()) -> str:
+    """A person's colour: always the same, unless somebody else who is here wears it and another one is free."""
+    first = _number(user_id) % len(PALETTE)
+    turned = PALETTE[first:] + PALETTE[:first]
+    return next((colour for colour in turned if colour not in taken), turned[0])
 
 
 def fallback_name(user_id: str) -> str:

@@ -77,12 +77,23 @@ class Room(Beating):
         """Let a person in: they get everything they miss, the others hear of them if it is their first socket."""
         me = _identity(ws)
         tag = _tag(me["user_id"])
-        known = bool(self.ctx.get_web_sockets(tag))
+        tabs = self.ctx.get_web_sockets(tag)
+        renamed = False
+        if tabs:
+            named, me = me["name"], tabs[0].attachment
+            renamed = bool(ws.user.get("named")) and me["guest"] and named != me["name"]
+            if renamed:
+                me["name"] = named
+        else:
+            me["color"] = colour_of(me["user_id"], {person["color"] for person in self._people()})
         self._let_in(ws, (tag,))
-        ws.attachment = me
+        for tab in (*tabs, ws) if renamed else (ws,):
+            tab.attachment = me
         self._welcome(ws, _since(ws.url))
-        if not known:
+        if not tabs:
             self.ctx.broadcast(render("join", user=public(me)), exclude=[ws])
+        elif renamed:
+            self.ctx.broadcast(render("rename", user=public(me)), exclude=[ws])
 
     async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
         """Handle one frame; one that is refused has no effect but an error frame to its sender."""

@@ -49,7 +49,7 @@ async def test_a_guest_is_known_by_their_cookie(entry):
     cookies = {"guest": guest_cookie(Person("g1", "", guest=True)), "guest_name": "Zoe"}
     target = await RoomConsumer().connect(scope("name=Al%C3%AFce%E2%80%AE&since=3", cookies, slug=entry.slug))
     assert target.stub.id == Room.namespace.id_from_name(entry.slug)
-    assert target.user == {"id": "g1", "name": "Alïce", "guest": True, "title": "Plans"}
+    assert target.user == {"id": "g1", "name": "Alïce", "named": True, "guest": True, "title": "Plans"}
     target = await RoomConsumer().connect(scope("", cookies, slug=entry.slug))
     assert target.user["name"] == "Zoe"
 
@@ -73,7 +73,13 @@ async def test_a_guest_always_has_a_name(entry, query):
 async def test_an_account_comes_under_its_own_name(entry, ada):
     user, cookies = ada
     target = await RoomConsumer().connect(scope("name=Admin", cookies, slug=entry.slug))
-    assert target.user == {"id": f"u{user.pk}", "name": "Ada", "guest": False, "title": "Plans"}
+    assert target.user == {
+        "id": f"u{user.pk}",
+        "name": "Ada",
+        "named": False,
+        "guest": False,
+        "title": "Plans",
+    }
 
 
 @pytest.mark.parametrize("slug", ["", "x", "x" * 65, "%2e%2e", new_slug()])

@@ -132,6 +132,9 @@ def test_a_clean_name_is_short_visible_and_stays_as_it_is(name):
 def test_colours_belong_to_people():
     assert colour_of("g1") == colour_of("g1")
     assert {colour_of(f"g{number}") for number in range(500)} == set(PALETTE)
+    assert colour_of("g1", PALETTE) == colour_of("g1")
+    free = PALETTE[3]
+    assert colour_of("g1", [colour for colour in PALETTE if colour != free]) == free
 
 
 def test_several_tabs_are_one_person():

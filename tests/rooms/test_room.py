@@ -305,6 +305,29 @@ async def test_people_come_and_go_once_however_many_tabs(room):
     assert (left["user"]["id"], left["user"]["name"]) == ("g1", "Alice")
 
 
+async def test_people_wear_different_colours_and_all_tabs_of_one_the_same(room):
+    for number in range(12):
+        await room.connect(person(f"g{number}", "x"))
+    alice = await room.connect({**person("g3", "another name")})
+    welcome = alice.take()[0]
+    assert len({user["color"] for user in welcome["users"]}) == 12
+    assert welcome["you"] == {**welcome["users"][3], "guest": True}
+
+
+async def test_a_new_tab_under_a_chosen_name_renames_the_person(room):
+    alice, bob = await room.connect(ALICE), await room.connect(BOB)
+    alice.take(), bob.take()
+    tab = await room.connect({**ALICE, "name": "Aliza", "named": True})
+    welcome = tab.take()[0]
+    assert welcome["you"]["name"] == "Aliza"
+    assert [user["name"] for user in welcome["users"]] == ["Aliza", "Bob"]
+    (renamed,) = bob.take()
+    assert (renamed["type"], renamed["user"]["name"]) == ("rename", "Aliza")
+    assert alice.take() == [renamed]
+    await room.connect({**ALICE, "name": "Guest 1234", "named": False})
+    assert bob.take() == []
+
+
 async def test_a_guest_changes_their_name_everywhere(room):
     alice, tab, bob = await room.connect(ALICE), await room.connect(ALICE), await room.connect(BOB)
     for client in (alice, tab, bob):
