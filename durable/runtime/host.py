@@ -147,6 +147,7 @@ class Host:
         worker: this incarnation's id.
         registry: the object classes.
         lease: the time in which outputs may leave.
+        pool: where syncs run; ended with the host. Default: one of its own.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Host:
         alarm_index: AlarmIndex,
         catalog: Catalog,
         remote: RemoteCaller,
+        pool: SyncPool | None = None,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -178,7 +180,7 @@ class Host:
         self._alarm_index = alarm_index
         self._catalog = catalog
         self.remote = remote
-        self._pool = SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
         self._alarms = AlarmHeap(self.now, self.loop, self._alarm_due)
@@ -414,11 +416,15 @@ class Host:
 
     # -- time
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Look at the clock: what has timed out, is idle, or is due. Happens by itself every quarter of a second."""
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
         self._alarms.check()
+
+    def _tick(self) -> None:
+        self.tick()
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
     # -- leaving
