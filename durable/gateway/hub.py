@@ -137,6 +137,11 @@ class Hub:
         request = SocketClose(0, socket.channel.target, socket.id, code, reason, clean)
         self.router.post(socket.channel, request, lambda _: self._forget(socket))
 
+    def holds(self, socket: HubSocket) -> bool:
+        """Whether the socket is here, or its object has not yet handled its end."""
+        held = self._objects.get(socket.channel.target.id)
+        return held is not None and socket.id in held.sockets
+
     def _forget(self, socket: HubSocket) -> None:
         held = self._objects.get(socket.channel.target.id)
         if held is None:

@@ -6,7 +6,8 @@ A stub is typed as its class: since all callable methods are `async def`, the cl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -41,6 +42,16 @@ class Dispatch:
     def use(self, find: Callable[[], Dispatcher] | None) -> None:
         """From now on stubs ask `find` for their dispatcher at each call; None: they have none."""
         self._find = find
+
+    @contextmanager
+    def used(self, find: Callable[[], Dispatcher]) -> Iterator[None]:
+        """Within this block stubs ask `find`; then what was asked before."""
+        before = self._find
+        self._find = find
+        try:
+            yield
+        finally:
+            self._find = before
 
     def current(self) -> Dispatcher:
         """The dispatcher for a call made now."""
