@@ -39,7 +39,9 @@ class Result:
 class _Connection(asyncio.Protocol):
     """One connection in a closed loop; parses just enough of HTTP/1.1 with Content-Length."""
 
-    def __init__(self, request: Callable[[], bytes], result: Result, until: float, done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, request: Callable[[], bytes], result: Result, until: float, done: asyncio.Future[None]
+    ) -> None:
         self._request = request
         self._result = result
         self._until = until
@@ -113,7 +115,9 @@ async def run(host: str, port: int, connections: int, seconds: float, request: C
     return result
 
 
-def run_blocking(host: str, port: int, connections: int, seconds: float, request: Callable[[], bytes]) -> Result:
+def run_blocking(
+    host: str, port: int, connections: int, seconds: float, request: Callable[[], bytes]
+) -> Result:
     """`run` on a loop of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(host, port, connections, seconds, request))

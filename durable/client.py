@@ -34,7 +34,12 @@ class ClusterClient:
     """
 
     def __init__(
-        self, conf: DurableSettings, kind: str, *, effects: Callable[[Effects], None] | None = None, me: str | None = None
+        self,
+        conf: DurableSettings,
+        kind: str,
+        *,
+        effects: Callable[[Effects], None] | None = None,
+        me: str | None = None,
     ) -> None:
         if conf.redis_url is None:
             raise RuntimeError("there is no REDIS_URL: start the service with `manage.py serve`, or set it")

@@ -91,7 +91,7 @@ def new_unique_id(key: str, random_bytes: Callable[[int], bytes]) -> ObjectId:
 
 def id_from_string(key: str, text: str) -> ObjectId:
     """The id written as `text`, which must belong to class `key`; else raise InvalidNameError."""
-    if not isinstance(text, str) or not _HEX.fullmatch(text):
+    if not _HEX.fullmatch(text):
         raise InvalidNameError("an id is written as 64 lower-case hex digits")
     if _with_check(key, bytes.fromhex(text[: 2 * _BODY])) != text:
         raise InvalidNameError(f"this id does not belong to class {key!r}")

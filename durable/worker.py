@@ -21,7 +21,8 @@ from durable.cluster.directory import Directory
 from durable.cluster.endpoint import Endpoint
 from durable.cluster.owners import RedisOwners
 from durable.cluster.processes import identify_self
-from durable.cluster.redis import RedisCluster, RedisUnavailableError, WorkerSession
+from durable.cluster.reaper import GatewayReaper
+from durable.cluster.redis import Notice, RedisCluster, RedisUnavailableError, WorkerSession
 from durable.cluster.router import Router
 from durable.cluster.session import SessionKeeper
 from durable.cluster.volume import check_volume
@@ -105,9 +106,19 @@ class Worker:
     async def _incarnate(self) -> None:
         self.worker_id = uuid.uuid4().hex
         incarnation = Incarnation(
-            self.worker_id, self._conf, self._redis, self._runtime_dir, self._catalog, self._clocks, self._expired
+            self.worker_id,
+            self._conf,
+            self._redis,
+            self._runtime_dir,
+            self._catalog,
+            self._clocks,
+            self._expired,
         )
-        await incarnation.start()
+        try:
+            await incarnation.start()
+        except BaseException:
+            await incarnation.drop()
+            raise
         self._incarnation = incarnation
         self._on_ready(self.worker_id)
 
@@ -163,7 +174,7 @@ class Incarnation:
             address=os.fspath(runtime_dir / f"w{worker_id[:12]}.sock"),
         )
         lease = LeaseWindow(conf.lease_ttl, conf.lease_margin)
-        self._directory = Directory(redis)
+        self._directory = Directory(redis, self._taken)
         self._router = Router(
             worker_id, "worker", self._directory, park_seconds=conf.park_seconds, max_parked=conf.max_parked
         )
@@ -192,7 +203,12 @@ class Incarnation:
             expired=expired,
         )
         self._poller = AlarmPoller(redis, clocks.now, self._is_mine, self.host.wake_for_alarm)
-        self._polling: asyncio.Task[None] | None = None
+        self._reaper = GatewayReaper(redis, self._router, self._is_mine)
+        self._polling: list[asyncio.Task[None]] = []
+
+    def _taken(self, notice: Notice) -> None:
+        if notice.worker != self._session.worker:
+            self.host.taken(notice.object_id, notice.epoch)
 
     def _is_mine(self, object_id: str) -> bool:
         chosen = self._directory.place(object_id)
@@ -204,7 +220,7 @@ class Incarnation:
         await self._directory.start()
         await self._keeper.start()
         await self._directory.refresh()
-        self._polling = asyncio.create_task(self._poller.run())
+        self._polling = [asyncio.create_task(self._poller.run()), asyncio.create_task(self._reaper.run())]
 
     async def drain(self, seconds: float) -> None:
         """Give all objects away."""
@@ -214,8 +230,8 @@ class Incarnation:
         await self._alarm_index.flush()
 
     def _stop_polling(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
+        for task in self._polling:
+            task.cancel()
 
     async def drop(self) -> None:
         """End without releasing anything: somebody else may own what was here."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from durable.core.placement import place
 
-from .redis import RedisCluster, RedisUnavailableError, WorkerSession
+from .redis import Notice, RedisCluster, RedisUnavailableError, WorkerSession
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +24,16 @@ class Watcher(Protocol):
 
 
 class Directory:
-    """The workers whose session lives, as far as this process knows."""
+    """The workers whose session lives, as far as this process knows.
 
-    def __init__(self, redis: RedisCluster) -> None:
+    Args:
+        redis: where they register.
+        taken: told when some worker has taken an object whose file is still held.
+    """
+
+    def __init__(self, redis: RedisCluster, taken: Callable[[Notice], None] = lambda _: None) -> None:
         self._redis = redis
+        self._taken = taken
         self._workers: dict[str, WorkerSession] = {}
         self._watchers: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
@@ -93,8 +99,11 @@ class Directory:
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in self._redis.notices():
-                    await self.refresh()
+                async for notice in self._redis.notices():
+                    if notice is not None and notice.kind == "taken":
+                        self._taken(notice)
+                    else:
+                        await self.refresh()
             except RedisUnavailableError as error:
                 log.warning("notices cannot be heard: %s", error)
                 await asyncio.sleep(REFRESH_SECONDS)

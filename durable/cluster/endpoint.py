@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections import deque
+from pathlib import Path
 
 from durable.core.envelope import (
     LINK_VERSION,
@@ -83,9 +83,9 @@ class Endpoint:
         """Listen at `address` (a path) for requests to `host`."""
         self._address, self._host = address, host
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
+            Path(address).unlink()
         self._server = await listen(address, self._make_link)
-        os.chmod(address, 0o600)
+        Path(address).chmod(0o600)
 
     def _make_link(self) -> Link:
         link = Link(self._hello, received=self._received, opened=self._opened, closed=self._closed)
@@ -106,7 +106,8 @@ class Endpoint:
 
     def _received(self, link: Link, message: Message) -> None:
         host = self._host
-        assert link.peer is not None and host is not None
+        assert link.peer is not None
+        assert host is not None
         if isinstance(message, Command):
             answer_command(host, message, LinkAnswer(link, message.number))
         elif isinstance(message, Request):
@@ -149,4 +150,4 @@ class Endpoint:
         for link in list(self._all):
             link.close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._address)
+            Path(self._address).unlink()

@@ -122,7 +122,9 @@ class Link(asyncio.Protocol):
             return
         transport.write(b"".join(unsent))
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            log.error("the link to %s is given up: it does not read", self.peer.peer if self.peer else "a peer")
+            log.error(
+                "the link to %s is given up: it does not read", self.peer.peer if self.peer else "a peer"
+            )
             transport.abort()
 
     def close(self) -> None:

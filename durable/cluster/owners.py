@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from durable.identity import ObjectId
 from durable.runtime.host import NotOwnerError
 
-from .redis import RedisCluster
+from .redis import Notice, RedisCluster, RedisUnavailableError
+
+log = logging.getLogger(__name__)
 
 REST_SECONDS = 300.0
 """How long a sleeping object stays with its worker, so that waking it needs no new epoch."""
@@ -33,6 +37,13 @@ class RedisOwners:
             if owner == dead or await self._redis.session_alive(owner):
                 raise NotOwnerError(owner)
             dead = owner
+
+    async def tell_taken(self, object_id: ObjectId, epoch: int) -> None:
+        """Tell whoever still holds the object that it is this worker's."""
+        try:
+            await self._redis.tell(Notice("taken", self._worker, str(object_id), epoch))
+        except RedisUnavailableError as error:
+            log.warning("nobody could be told that %r is taken: %s", object_id, error)
 
     async def rest(self, object_id: ObjectId) -> None:
         """The object sleeps: its ownership lapses unless it wakes here soon."""

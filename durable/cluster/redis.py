@@ -2,7 +2,7 @@
 
 Keys: `durable:worker:<id>` and `durable:gateway:<id>` (sessions, with a life), `durable:workers` and `durable:gateways`
 (who has registered), `durable:owner:{<class>:<object id>}` (ownership), `durable:alarms` (due times of sleeping
-objects), `durable:volume` (the data directory that belongs here). Redis is a hint that the epoch in the object's file
+objects), `durable:holding` and `durable:held:<gateway id>` (whose sockets a gateway holds), `durable:volume` (the data directory that belongs here). Redis is a hint that the epoch in the object's file
 confirms: losing it costs availability, never a double write.
 """
 
@@ -24,6 +24,7 @@ CONNECTIONS = 8
 POOL_SECONDS = 10.0  # how long a command waits for a connection
 _NOTICES = "durable:notices"
 _ALARMS = "durable:alarms"
+_HOLDING = "durable:holding"
 
 
 class RedisUnavailableError(UnavailableError):
@@ -56,10 +57,15 @@ class GatewaySession(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something the other processes should know at once: a worker came, changed or ended."""
+    """Something the other processes should know at once.
+
+    Kinds: "worker" (came or changed its state), "gone" (ended), "taken" (`worker` owns `object_id` since `epoch`).
+    """
 
     kind: str
     worker: str = ""
+    object_id: str = ""
+    epoch: int = 0
 
 
 S = TypeVar("S", WorkerSession, GatewaySession)
@@ -143,7 +149,9 @@ class RedisCluster:
 
     async def register_gateway(self, session: GatewaySession, ttl: float) -> None:
         """Begin a gateway's session."""
-        await self._begin(f"durable:gateway:{session.gateway}", "durable:gateways", session.gateway, session, ttl)
+        await self._begin(
+            f"durable:gateway:{session.gateway}", "durable:gateways", session.gateway, session, ttl
+        )
 
     async def renew_gateway(self, session: GatewaySession, ttl: float) -> bool:
         """Prolong a gateway's session; False when it is over."""
@@ -175,6 +183,28 @@ class RedisCluster:
             await self._ask(self._redis.srem(index, *gone))
         return [decode(text) for text in found if text is not None]
 
+    # -- what gateways hold, so that somebody can tell their objects when they die
+
+    async def gateway_holds(self, gateway_id: str, references: Iterable[str]) -> None:
+        """Remember that a gateway holds sockets of these objects (`class:object id`)."""
+        await self._ask(self._redis.sadd(_HOLDING, gateway_id))
+        await self._ask(self._redis.sadd(f"durable:held:{gateway_id}", *references))
+
+    async def holding_gateways(self) -> list[str]:
+        """Gateways that hold, or held when they died, sockets of some object."""
+        return sorted(await self._ask(self._redis.smembers(_HOLDING)))
+
+    async def held_by(self, gateway_id: str, limit: int) -> list[str]:
+        """Some of the objects of which a gateway holds sockets."""
+        return list(await self._ask(self._redis.srandmember(f"durable:held:{gateway_id}", limit)))
+
+    async def gateway_lets_go(self, gateway_id: str, references: Iterable[str]) -> None:
+        """A gateway does not hold sockets of these objects any more."""
+        key = f"durable:held:{gateway_id}"
+        await self._ask(self._redis.srem(key, *references))
+        if not await self._ask(self._redis.exists(key)):
+            await self._ask(self._redis.srem(_HOLDING, gateway_id))
+
     # -- ownership
 
     async def claim(self, object_id: ObjectId, worker: str, above: int, dead: str = "") -> tuple[str, int]:
@@ -198,14 +228,16 @@ class RedisCluster:
         pipeline = self._redis.pipeline(transaction=False)
         for reference, at in due:
             if at is None:
-                pipeline.zrem(_ALARMS, reference)
+                pipeline.zrem(_ALARMS, reference)  # type: ignore[unused-awaitable]  # queued, awaited below
             else:
-                pipeline.zadd(_ALARMS, {reference: at})
+                pipeline.zadd(_ALARMS, {reference: at})  # type: ignore[unused-awaitable]
         await self._ask(pipeline.execute())
 
     async def due_alarms(self, now: int, limit: int) -> list[str]:
         """References of objects whose alarm is due, the longest due first."""
-        return list(await self._ask(self._redis.zrange(_ALARMS, "-inf", now, byscore=True, offset=0, num=limit)))
+        return list(
+            await self._ask(self._redis.zrange(_ALARMS, "-inf", now, byscore=True, offset=0, num=limit))
+        )
 
     async def next_alarm(self) -> int | None:
         """When the earliest indexed alarm is due, or None."""

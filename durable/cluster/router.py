@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from durable.core.envelope import (
+    LINK_VERSION,
     Attach,
     Call,
     CallId,
@@ -29,7 +30,6 @@ from durable.core.envelope import (
     SocketOpen,
     Target,
 )
-from durable.core.envelope import LINK_VERSION
 from durable.errors import DurableError, OverloadedError, UnavailableError, error_from_wire
 from durable.identity import ObjectId
 
@@ -67,7 +67,18 @@ class Channel:
         asleep: the object said that it sleeps, and nothing has been sent to it since.
     """
 
-    __slots__ = ("_free_slots", "_next_slot", "asleep", "bounces", "epoch", "link", "pending", "routing", "sockets", "target")
+    __slots__ = (
+        "_free_slots",
+        "_next_slot",
+        "asleep",
+        "bounces",
+        "epoch",
+        "link",
+        "pending",
+        "routing",
+        "sockets",
+        "target",
+    )
 
     def __init__(self, target: Target) -> None:
         self.target = target

@@ -44,7 +44,9 @@ def _lower(value: Any, depth: int) -> Any:
             return value
         return _ext(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
     if depth >= MAX_DEPTH:
-        raise ValueRefusedError(f"a value may be {MAX_DEPTH} levels deep; this one is deeper (or contains itself)")
+        raise ValueRefusedError(
+            f"a value may be {MAX_DEPTH} levels deep; this one is deeper (or contains itself)"
+        )
     depth += 1
     if kind is list:
         return [_lower(item, depth) for item in value]
@@ -97,7 +99,11 @@ def _lift(code: int, payload: memoryview) -> Any:
         return Decimal(data.decode())
     if code == _DATETIME:
         text = data.decode()
-        return datetime.fromisoformat(text[:-2]).replace(fold=1) if text.endswith("~1") else datetime.fromisoformat(text)
+        return (
+            datetime.fromisoformat(text[:-2]).replace(fold=1)
+            if text.endswith("~1")
+            else datetime.fromisoformat(text)
+        )
     if code == _DATE:
         return date.fromisoformat(data.decode())
     if code == _UUID:

@@ -97,6 +97,15 @@ class Attach(msgspec.Struct, array_like=True, tag="a", gc=False):
     repeat: bool = False
 
 
+class Vanished(msgspec.Struct, array_like=True, tag="v", gc=False):
+    """A gateway has died, and its sockets with it."""
+
+    number: int
+    target: Target
+    gateway: str
+    repeat: bool = False
+
+
 class Command(msgspec.Struct, array_like=True, tag="i", gc=False):
     """An operator's question or action; it waits for no queue and wakes nothing."""
 
@@ -134,7 +143,7 @@ class Effects(msgspec.Struct, array_like=True, tag="e", gc=False):
     operations: list[tuple[Any, ...]]
 
 
-Request = Call | SocketOpen | SocketFrame | SocketClose | Attach | Command
+Request = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished | Command
 Message = Hello | Request | Reply | NotOwner | Effects
 
 encode = msgspec.msgpack.Encoder().encode

@@ -12,4 +12,8 @@ def place(object_id: str, workers: Iterable[str]) -> str | None:
     Highest random weight (Thaler and Ravishankar, 1998): every process that knows the same workers chooses the same one.
     """
     key = object_id.encode()
-    return max(workers, key=lambda worker: blake2b(key, key=worker.encode()[:64], digest_size=8).digest(), default=None)
+    return max(
+        workers,
+        key=lambda worker: blake2b(key, key=worker.encode()[:64], digest_size=8).digest(),
+        default=None,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from durable.errors import SocketError
 
@@ -11,7 +12,7 @@ MAX_TAG_LENGTH = 256
 MAX_ATTACHMENT_BYTES = 16 * 1024
 
 
-def check_tags(tags: Iterable[str]) -> list[str]:
+def check_tags(tags: Iterable[Any]) -> list[str]:
     """The tags, each once and in order; raises SocketError when there are too many or one is too long."""
     if isinstance(tags, str):
         raise SocketError("tags are a list of texts, not one text")
@@ -27,7 +28,9 @@ def check_tags(tags: Iterable[str]) -> list[str]:
 def check_attachment(data: bytes) -> bytes:
     """The encoded attachment; raises SocketError when it is too large."""
     if len(data) > MAX_ATTACHMENT_BYTES:
-        raise SocketError(f"an attachment has at most {MAX_ATTACHMENT_BYTES} bytes encoded; this one has {len(data)}")
+        raise SocketError(
+            f"an attachment has at most {MAX_ATTACHMENT_BYTES} bytes encoded; this one has {len(data)}"
+        )
     return data
 
 

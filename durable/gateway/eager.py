@@ -30,13 +30,13 @@ async def _finish(work: Coroutine[Any, Any, Any], waited_for: Any) -> None:
 @types.coroutine
 def _continue(work: Coroutine[Any, Any, Any], waited_for: Any) -> Generator[Any, Any, None]:
     while True:
+        thrown: BaseException | None = None
+        value = None
         try:
             value = yield waited_for
         except BaseException as error:  # noqa: BLE001 - whatever is thrown in belongs to the work
-            step_on = lambda thrown=error: work.throw(thrown)  # noqa: E731
-        else:
-            step_on = lambda value=value: work.send(value)  # noqa: E731
+            thrown = error
         try:
-            waited_for = step_on()
+            waited_for = work.send(value) if thrown is None else work.throw(thrown)
         except StopIteration:
             return

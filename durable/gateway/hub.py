@@ -32,7 +32,9 @@ class HubSocket:
         closing: the object (or the gateway) wants it closed: (code, reason).
     """
 
-    def __init__(self, socket_id: str, channel: Channel, outgoing: Outgoing, wanted_close: Callable[[], None]) -> None:
+    def __init__(
+        self, socket_id: str, channel: Channel, outgoing: Outgoing, wanted_close: Callable[[], None]
+    ) -> None:
         self.id = socket_id
         self.channel = channel
         self.outgoing = outgoing
@@ -72,11 +74,16 @@ class Hub:
 
     Args:
         gateway: this gateway's id; the first part of each socket's.
+
+    Attributes:
+        router: the way to the objects; set by who makes both.
+        holding_changed: told when the first socket of an object comes, and when the last has gone.
     """
 
     def __init__(self, gateway: str) -> None:
         self.gateway = gateway
         self.router: Router
+        self.holding_changed: Callable[[str, bool], None] = lambda _reference, _held: None
         self._objects: dict[str, ObjectSockets] = {}
         self._opened = 0
 
@@ -92,6 +99,7 @@ class Hub:
         if held is None:
             held = self._objects[str(object_id)] = ObjectSockets(channel)
             channel.sockets = held.ids
+            self.holding_changed(f"{object_id.class_key}:{object_id}", True)
         self._opened += 1
         socket = HubSocket(f"{self.gateway[:16]}-{self._opened}", channel, outgoing, wanted_close)
         held.sockets[socket.id] = socket
@@ -100,7 +108,9 @@ class Hub:
             error = _error(outcome)
             if error is not None:
                 retry = error.retryable
-                socket.close(TRY_AGAIN if retry else INTERNAL, "try again" if retry else "this object cannot be opened")
+                socket.close(
+                    TRY_AGAIN if retry else INTERNAL, "try again" if retry else "this object cannot be opened"
+                )
 
         self.router.post(channel, SocketOpen(0, channel.target, socket.id, hello), answered)
         return socket
@@ -117,9 +127,13 @@ class Hub:
             socket.room.set()
             error = _error(outcome)
             if error is not None and error.retryable and error.delivered == "no":
-                socket.close(TRY_AGAIN, "try again")  # the frame is lost: the client has to come back and say what it missed
+                socket.close(
+                    TRY_AGAIN, "try again"
+                )  # the frame is lost: the client has to come back and say what it missed
 
-        self.router.post(socket.channel, SocketFrame(0, socket.channel.target, socket.id, socket.frames, data), answered)
+        self.router.post(
+            socket.channel, SocketFrame(0, socket.channel.target, socket.id, socket.frames, data), answered
+        )
 
     def auto_response(self, socket: HubSocket, data: str | bytes) -> str | None:
         """What the object has this gateway answer to `data` in its place, or None."""
@@ -150,6 +164,7 @@ class Hub:
         if not held.sockets:
             del self._objects[socket.channel.target.id]
             socket.channel.sockets = None
+            self.holding_changed(f"{held.channel.target.key}:{held.channel.target.id}", False)
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every socket."""

@@ -33,6 +33,9 @@ class GatewayNode:
         self.hub = Hub(me)
         self.client = ClusterClient(conf, "gateway", effects=self.hub.apply, me=me)
         self.hub.router = self.client.router
+        self.hub.holding_changed = self._note_holding
+        self._holding: dict[str, bool] = {}
+        self._noting: asyncio.Task[None] | None = None
         self._session = GatewaySession(me, os.getpid(), socket.gethostname())
         self._renewing: asyncio.Task[None] | None = None
 
@@ -42,6 +45,31 @@ class GatewayNode:
         await self.client.start()
         self._renewing = asyncio.create_task(self._renew())
         home.attach(self.client)
+
+    def _note_holding(self, reference: str, held: bool) -> None:
+        """Keep the list in Redis of the objects whose sockets are here; if this process dies, somebody tells them."""
+        self._holding[reference] = held
+        if self._noting is None:
+            self._noting = asyncio.create_task(self._write_holding())
+
+    async def _write_holding(self) -> None:
+        me, redis = self._session.gateway, self.client.redis
+        try:
+            while self._holding:
+                batch, self._holding = self._holding, {}
+                taken = [reference for reference, held in batch.items() if held]
+                left = [reference for reference, held in batch.items() if not held]
+                try:
+                    if taken:
+                        await redis.gateway_holds(me, taken)
+                    if left:
+                        await redis.gateway_lets_go(me, left)
+                except RedisUnavailableError as error:
+                    log.warning("the list of held sockets cannot be written: %s", error)
+                    self._holding = batch | self._holding
+                    await asyncio.sleep(1.0)
+        finally:
+            self._noting = None
 
     async def _renew(self) -> None:
         while True:

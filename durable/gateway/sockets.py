@@ -32,12 +32,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 TOO_LARGE, TOO_FAST, TOO_SLOW, INTERNAL = 4413, 4429, 1013, 1011
 CLOSE_SECONDS = 5.0  # for a close frame to leave
 OPEN_SECONDS = 45.0  # for the object to accept
-_PASSED_ON = frozenset((b"user-agent", b"accept-language", b"origin", b"sec-websocket-protocol", b"x-request-id"))
+_PASSED_ON = frozenset(
+    (b"user-agent", b"accept-language", b"origin", b"sec-websocket-protocol", b"x-request-id")
+)
 
 _hosts = HostPolicy()
 
 
-class SocketRefused(Exception):
+class SocketRefused(Exception):  # noqa: N818 - a decision, like an HTTP response, not a mistake
     """Close the socket with this code (4000 to 4999, see RFC 6455) and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -111,7 +113,9 @@ class ObjectSocketConsumer:
             return
         await self._serve(hub, target, scope, receive, send)
 
-    async def _serve(self, hub: Hub, target: SocketTarget, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, hub: Hub, target: SocketTarget, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         socket: HubSocket
         closers: list[asyncio.Task[None]] = []
         serving = asyncio.current_task()
@@ -188,7 +192,9 @@ def _hello(scope: Scope, user: dict[str, Any]) -> bytes:
     query = scope.get("query_string", b"")
     url = path.decode("latin-1").partition("?")[0] + ("?" + query.decode("latin-1") if query else "")
     headers = {
-        name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _PASSED_ON
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in _PASSED_ON
     }
     return encode_hello(url, headers, user)
 
@@ -207,7 +213,9 @@ async def _close(socket: HubSocket, send: Send, serving: asyncio.Task[None]) -> 
         async with asyncio.timeout(CLOSE_SECONDS):
             if not socket.accepted:
                 await send({"type": "websocket.accept"})
-            await socket.outgoing.finish({"type": "websocket.close", "code": code, "reason": reason}, CLOSE_SECONDS)
+            await socket.outgoing.finish(
+                {"type": "websocket.close", "code": code, "reason": reason}, CLOSE_SECONDS
+            )
     except Exception as error:  # noqa: BLE001 - it was to end anyway
         log.debug("a socket could not be closed cleanly: %s", error)
     serving.get_loop().call_later(CLOSE_SECONDS, _stop_serving, serving)

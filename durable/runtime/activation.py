@@ -87,7 +87,9 @@ class Activation:
         self.woken_for_alarm = False  # opened because the alarm index said so
         self.running: Event | None = None
         self.store: Store | None = None
-        self.mailbox = Mailbox(kind.max_queue or settings.max_queue, settings.max_queue_bytes, settings.event_timeout)
+        self.mailbox = Mailbox(
+            kind.max_queue or settings.max_queue, settings.max_queue_bytes, settings.event_timeout
+        )
         self.outbox = Outbox(host.may_release, relaxed=kind.durability == "relaxed")
         self.storage = Storage(self._event_store, self.touch_alarm)
         self.sockets = SocketTable(self._event_store, self.effect, kind.max_sockets or settings.max_sockets)
@@ -101,7 +103,7 @@ class Activation:
         self._derived_calls = 0
         self._abort_reason: str | None = None
         self._leave: Leave | None = None
-        self._left_by: asyncio.Future[None] = host.loop.create_future()
+        self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -111,7 +113,12 @@ class Activation:
 
     def offer(self, event: Event) -> None:
         """Queue an event; raises OverloadedError."""
-        if event.concurrent and self._instance is not None and self.state is State.ACTIVE and self._leave is None:
+        if (
+            event.concurrent
+            and self._instance is not None
+            and self.state is State.ACTIVE
+            and self._leave is None
+        ):
             self._start_beside(event)
             return
         self.mailbox.put(event, self.host.clock())
@@ -122,15 +129,14 @@ class Activation:
         self.mailbox.put_first(event, self.host.clock())
         self._wake()
 
-    def leave(self, why: Leave) -> asyncio.Future[None]:
-        """End after the running event; the future is done when the file is closed."""
+    def leave(self, why: Leave) -> None:
+        """End after the running event (LOST: at once); `gone` is done when the file is closed."""
         if self._leave is None or why is Leave.LOST:
             self._leave = why
         settling = self.state in (State.LEAVING, State.GONE)
         if why is Leave.LOST and not settling and asyncio.current_task() is not self._task:
             self._task.cancel()
         self._wake()
-        return self._left_by
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing has happened here for the class's idle time, and nothing is under way."""
@@ -309,7 +315,9 @@ class Activation:
         if event.call_id is not None:
             if event.call_id.caller.startswith(DERIVED):
                 self._forget_old_calls()
-            metadata.put_call(event.call_id.caller, event.call_id.slot, event.call_id.number, outcome, self.now())
+            metadata.put_call(
+                event.call_id.caller, event.call_id.slot, event.call_id.number, outcome, self.now()
+            )
         if event.socket is not None:
             metadata.set_received(*event.socket)
         seq = store.commit()
@@ -402,9 +410,13 @@ class Activation:
                 return False
             number, outcome = known
             if number > event.call_id.number:
-                self._fail(event, ObjectResetError("this call was given up by its caller", delivered="unknown"))
+                self._fail(
+                    event, ObjectResetError("this call was given up by its caller", delivered="unknown")
+                )
             elif outcome is None:
-                reset = ObjectResetError("the owner died after a part of this call was committed", delivered="unknown")
+                reset = ObjectResetError(
+                    "the owner died after a part of this call was committed", delivered="unknown"
+                )
                 self._fail(event, reset)
             else:
                 self._release(event, event.answer.reply, outcome)
@@ -439,7 +451,11 @@ class Activation:
         """Queue `function(*args)` as an event of its own; its result when that is durable."""
         event = current_event.get()
         if event is None or not event.concurrent:
-            raise outside_event() if event is None else RuntimeError("run() is for @concurrent methods; call it directly")
+            raise (
+                outside_event()
+                if event is None
+                else RuntimeError("run() is for @concurrent methods; call it directly")
+            )
         result: asyncio.Future[Any] = self.host.loop.create_future()
         kept: list[Any] = []
 
@@ -571,14 +587,16 @@ class Activation:
             self.store = None
         self.state = State.GONE
         self.host.left(self, why, self.mailbox.drain())
-        if not self._left_by.done():
-            self._left_by.set_result(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     async def _settle(self, store: Store) -> None:
         """Wait until what was committed is durable and all outputs have left."""
         while not store.log.idle or self.outbox:
             if not self.host.may_release():
-                self.outbox.fail(MovedError("the lease ended before this could be released", delivered="unknown"))
+                self.outbox.fail(
+                    MovedError("the lease ended before this could be released", delivered="unknown")
+                )
             await self._sleep()
 
     def __str__(self) -> str:

@@ -43,7 +43,9 @@ class AlarmHeap:
         fire: called with an object's id (hex) when it is due.
     """
 
-    def __init__(self, now: Callable[[], int], loop: asyncio.AbstractEventLoop, fire: Callable[[str], None]) -> None:
+    def __init__(
+        self, now: Callable[[], int], loop: asyncio.AbstractEventLoop, fire: Callable[[str], None]
+    ) -> None:
         self._now = now
         self._loop = loop
         self._fire = fire
@@ -124,7 +126,9 @@ class _AlarmOutcome:
 
     def fail(self, error: BaseException) -> None:
         """Write the next try, or that the alarm is given up, as an event of its own."""
-        own = not isinstance(error, DurableError) or isinstance(error, ObjectError | RemoteError | EventTimeoutError)
+        own = not isinstance(error, DurableError) or isinstance(
+            error, ObjectError | RemoteError | EventTimeoutError
+        )
         if isinstance(error, MovedError):
             return
         scheduled, retries, text = self.scheduled, self.retries, f"{type(error).__name__}: {error}"

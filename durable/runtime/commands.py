@@ -63,7 +63,10 @@ def _show(activation: Activation) -> dict[str, Any]:
         "idle_seconds": activation.host.clock() - activation.last_active,
         "commits": store.transactions.seq,
         "durable": store.log.durable,
-        "sockets_list": [{"id": ws.id, "gateway": ws.gateway, "tags": ws.tags} for ws in list(activation.sockets)[:MAX_ROWS]],
+        "sockets_list": [
+            {"id": ws.id, "gateway": ws.gateway, "tags": ws.tags}
+            for ws in list(activation.sockets)[:MAX_ROWS]
+        ],
     }
 
 
@@ -88,7 +91,7 @@ def read_tables(query: Any) -> list[dict[str, Any]]:
 def _table(query: Any, name: str) -> dict[str, Any]:
     quoted = '"' + name.replace('"', '""') + '"'
     columns = [row[1] for row in query(f"PRAGMA table_info({quoted})")]
-    rows = query(f"SELECT * FROM {quoted} LIMIT {MAX_ROWS + 1}")  # noqa: S608 - the name is from the schema, quoted
+    rows = query(f"SELECT * FROM {quoted} LIMIT {MAX_ROWS + 1}")
     shown = "key-value storage" if name == "_do_kv" else name
     return {
         "name": shown,
@@ -103,10 +106,17 @@ def cell(value: Any, *, kv: bool = False) -> str | int | float | None:
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, bytes):
-        if kv:
-            try:
-                return repr(codec.decode(value))[:MAX_CELL]
-            except Exception:  # noqa: BLE001 - shown as bytes then
-                pass
-        return f"x'{value[:32].hex()}'" + (f" … {len(value)} bytes" if len(value) > 32 else "")
-    return value if len(value) <= MAX_CELL else value[:MAX_CELL] + "…"
+        return _stored(value) if kv else _raw(value)
+    text = str(value)
+    return text if len(text) <= MAX_CELL else text[:MAX_CELL] + "…"
+
+
+def _stored(data: bytes) -> str:
+    try:
+        return repr(codec.decode(data))[:MAX_CELL]
+    except Exception:  # noqa: BLE001 - whatever it is, it can be shown as bytes
+        return _raw(data)
+
+
+def _raw(data: bytes) -> str:
+    return f"x'{data[:32].hex()}'" + (f" … {len(data)} bytes" if len(data) > 32 else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable.core import codec
-from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen
+from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen, Vanished
 
 from .events import Answer, Event
 from .signatures import find_method
@@ -61,12 +61,17 @@ def socket_open_event(request: SocketOpen, gateway: str, answer: Answer) -> Even
     return Event("web_socket_connect", run, answer, size=len(request.hello), repeat=request.repeat)
 
 
-def socket_frame_event(request: SocketFrame, answer: Answer) -> Event:
-    """The event of a frame; one that was handled before has no second effect."""
+def socket_frame_event(request: SocketFrame, gateway: str, answer: Answer) -> Event:
+    """The event of a frame; one that was handled before has no second effect.
+
+    A socket that the object does not know (it took its gateway for dead) is closed, so that its client comes back.
+    """
 
     async def run(activation: Activation) -> bytes | None:
         ws = activation.sockets.get(request.socket)
-        if ws is not None and request.frame > ws.received:
+        if ws is None:
+            activation.effect(gateway, ("close", request.socket, 1012, "connect again"))
+        elif request.frame > ws.received:
             ws.received = request.frame
             await activation.instance.web_socket_message(ws, request.data)
         return None
@@ -108,6 +113,18 @@ def vanished_event(socket_id: str) -> Event:
 async def _closed(activation: Activation, ws: WebSocket, code: int, reason: str, *, clean: bool) -> None:
     activation.sockets.forget(ws)
     await activation.instance.web_socket_close(ws, code, reason, clean)
+
+
+def gateway_vanished_event(request: Vanished, answer: Answer) -> Event:
+    """The event of a gateway that has died: each of its sockets gets its close event."""
+
+    async def run(activation: Activation) -> bytes | None:
+        for ws in activation.sockets:
+            if ws.gateway == request.gateway:
+                activation.offer_first(vanished_event(ws.id))
+        return None
+
+    return Event("gateway vanished", run, answer, repeat=request.repeat)
 
 
 def attach_event(request: Attach, gateway: str, answer: Answer) -> Event:

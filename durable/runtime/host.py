@@ -22,6 +22,7 @@ from durable.core.envelope import (
     SocketFrame,
     SocketOpen,
     Target,
+    Vanished,
 )
 from durable.core.leases import LeaseWindow
 from durable.errors import DurableError, OverloadedError, ReentrantCallError, UnavailableError
@@ -37,6 +38,7 @@ from .events import DERIVED, Answer, Event, Operation
 from .handlers import (
     attach_event,
     call_event,
+    gateway_vanished_event,
     socket_close_event,
     socket_frame_event,
     socket_open_event,
@@ -49,9 +51,11 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 OPENING_AT_ONCE = 64
 BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
+FIRST_BUSY_PAUSE = 0.002
 LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
 T = TypeVar("T")
+ObjectRequest = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished
 
 
 class NotOwnerError(Exception):
@@ -71,6 +75,9 @@ class Owners(Protocol):
 
     async def claim(self, object_id: ObjectId, above: int) -> int:
         """Become the owner with an epoch above `above` (or the one already held); raises NotOwnerError."""
+
+    async def tell_taken(self, object_id: ObjectId, epoch: int) -> None:
+        """Somebody still holds the object's file: if that is a living worker that has not noticed, it should let go."""
 
     async def rest(self, object_id: ObjectId) -> None:
         """The object sleeps: its ownership may lapse after a while."""
@@ -113,21 +120,21 @@ class RuntimeSettings(Protocol):
     """The settings that the runtime reads; see `durable.conf.DurableSettings`."""
 
     @property
-    def idle_seconds(self) -> float: ...
+    def idle_seconds(self) -> float: ...  # noqa: D102
     @property
-    def event_timeout(self) -> float: ...
+    def event_timeout(self) -> float: ...  # noqa: D102
     @property
-    def max_queue(self) -> int: ...
+    def max_queue(self) -> int: ...  # noqa: D102
     @property
-    def max_queue_bytes(self) -> int: ...
+    def max_queue_bytes(self) -> int: ...  # noqa: D102
     @property
-    def max_sockets(self) -> int: ...
+    def max_sockets(self) -> int: ...  # noqa: D102
     @property
-    def max_active(self) -> int: ...
+    def max_active(self) -> int: ...  # noqa: D102
     @property
-    def statement_timeout(self) -> float: ...
+    def statement_timeout(self) -> float: ...  # noqa: D102
     @property
-    def sync_threads(self) -> int: ...
+    def sync_threads(self) -> int: ...  # noqa: D102
 
 
 class Clocks(NamedTuple):
@@ -188,23 +195,17 @@ class Host:
 
     # -- events in
 
-    def dispatch(self, request: Call | SocketOpen | SocketFrame | SocketClose | Attach, peer: str, answer: Answer) -> None:
+    def dispatch(
+        self,
+        request: ObjectRequest,
+        peer: str,
+        answer: Answer,
+    ) -> None:
         """Hand a request from `peer` to its object; `answer` is told the outcome."""
         try:
             activation = self.activations.get(request.target.id)
             kind = activation.kind if activation is not None else self._registry.get(request.target.key)
-            match request:
-                case Call():
-                    _refuse_cycle(request, kind)
-                    event = call_event(kind, request, answer)
-                case SocketFrame():
-                    event = socket_frame_event(request, answer)
-                case SocketOpen():
-                    event = socket_open_event(request, peer, answer)
-                case SocketClose():
-                    event = socket_close_event(request, answer)
-                case Attach():
-                    event = attach_event(request, peer, answer)
+            event = _event(kind, request, peer, answer)
             if activation is None:
                 activation = self._activate(request.target)
             activation.offer(event)
@@ -235,7 +236,9 @@ class Host:
         for activation in idle[: max(1, len(idle) // 20)]:
             activation.leave(Leave.IDLE)
         if not idle:
-            raise OverloadedError(f"this worker has all of the {self.settings.max_active} objects it may hold")
+            raise OverloadedError(
+                f"this worker has all of the {self.settings.max_active} objects it may hold"
+            )
 
     # -- opening and closing
 
@@ -245,16 +248,18 @@ class Host:
             object_id = activation.object_id
             epoch = await self._owners.claim(object_id, 0)
             give_up = self.clock() + BUSY_SECONDS
-            delay = 0.002
-            while True:
+            delay = FIRST_BUSY_PAUSE
+            store = None
+            while store is None:
                 try:
                     store = await self._open_store(activation, Claim(epoch, self.worker))
-                    break
                 except EpochTooOldError as error:
                     epoch = await self._owners.claim(object_id, error.found)
                 except BusyFileError:
                     if self.clock() > give_up:
                         raise
+                    if delay == FIRST_BUSY_PAUSE:
+                        await self._owners.tell_taken(object_id, epoch)
                     await asyncio.sleep(delay)
                     delay = min(0.1, delay * 2)
         activation.opened(store, resume=store.took_over)
@@ -267,7 +272,7 @@ class Host:
         if alarm is not None:
             self._alarms.set(str(object_id), alarm.at)
         elif activation.woken_for_alarm:
-            self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+            _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
 
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
@@ -282,9 +287,10 @@ class Host:
                 statement_timeout=self.settings.statement_timeout,
             )
 
-        log_file = f"{object_path(self._root, activation.object_id)}-wal"
+        path = object_path(self._root, activation.object_id)
+        log_file = path.with_name(f"{path.name}-wal")
         try:
-            large = os.stat(log_file).st_size > LARGE_LOG_BYTES
+            large = log_file.stat().st_size > LARGE_LOG_BYTES
         except FileNotFoundError:
             large = False
         return await self.off_loop(open_store) if large else open_store()
@@ -429,24 +435,38 @@ class Host:
 
     # -- leaving
 
+    def taken(self, object_id: str, epoch: int) -> None:
+        """Another worker says that it owns the object with that epoch: let go of it, if ours is older."""
+        activation = self.activations.get(object_id)
+        if activation is not None and 0 < activation.epoch < epoch:
+            activation.leave(Leave.MOVE)
+
     def evict(self, object_id: str) -> asyncio.Future[None] | None:
         """Put an object to sleep after its running event; None when it is not active here."""
         activation = self.activations.get(object_id)
-        return None if activation is None else activation.leave(Leave.IDLE)
+        if activation is None:
+            return None
+        activation.leave(Leave.IDLE)
+        return activation.gone
 
     async def drain(self, deadline: float) -> None:
         """Give all objects away, busiest first; running events finish until `deadline` (on the host's clock)."""
         self.draining = True
-        busiest = sorted(self.activations.values(), key=lambda a: (len(a.mailbox), a.last_active), reverse=True)
-        leaving = [activation.leave(Leave.MOVE) for activation in busiest]
-        if leaving:
-            await asyncio.wait(leaving, timeout=max(0.0, deadline - self.clock()))
+        busiest = sorted(
+            self.activations.values(), key=lambda a: (len(a.mailbox), a.last_active), reverse=True
+        )
+        for activation in busiest:
+            activation.leave(Leave.MOVE)
+        if busiest:
+            await asyncio.wait([activation.gone for activation in busiest], timeout=max(0.0, deadline - self.clock()))
 
     async def drop_all(self) -> None:
         """The lease is lost: end everything, release nothing."""
-        leaving = [activation.leave(Leave.LOST) for activation in list(self.activations.values())]
-        if leaving:
-            await asyncio.wait(leaving)
+        dropped = list(self.activations.values())
+        for activation in dropped:
+            activation.leave(Leave.LOST)
+        if dropped:
+            await asyncio.wait([activation.gone for activation in dropped])
 
     async def close_all(self) -> None:
         """End the host itself. What is still active is dropped."""
@@ -464,9 +484,28 @@ class Host:
         }
 
 
+def _event(kind: Any, request: ObjectRequest, peer: str, answer: Answer) -> Event:
+    match request:
+        case Call():
+            _refuse_cycle(request, kind)
+            return call_event(kind, request, answer)
+        case SocketFrame():
+            return socket_frame_event(request, peer, answer)
+        case SocketOpen():
+            return socket_open_event(request, peer, answer)
+        case SocketClose():
+            return socket_close_event(request, answer)
+        case Attach():
+            return attach_event(request, peer, answer)
+        case Vanished():
+            return gateway_vanished_event(request, answer)
+
+
 def _refuse_cycle(request: Call, kind: Any) -> None:
     me = label(request.target)
     if me in request.chain:
         method = kind.durable_methods().get(request.method)
         if method is None or not method.concurrent:
-            raise ReentrantCallError(f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}")
+            raise ReentrantCallError(
+                f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"
+            )

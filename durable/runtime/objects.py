@@ -100,7 +100,7 @@ class DurableObject:
     async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
         """A frame has arrived: text as str, binary as bytes."""
 
-    async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:  # noqa: FBT001
+    async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
         """A socket has closed; it is not listed any more. Code 1006 means that it vanished."""
 
     async def web_socket_resume(self) -> None:

@@ -40,7 +40,12 @@ class Outbox:
             return
         if barrier is not None and barrier.done():
             barrier = None
-        if not self._items and barrier is None and (self._relaxed or seq <= self._durable) and self._may_release():
+        if (
+            not self._items
+            and barrier is None
+            and (self._relaxed or seq <= self._durable)
+            and self._may_release()
+        ):
             emit(None)
             return
         self._items.append((seq, barrier, emit))

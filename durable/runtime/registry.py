@@ -22,7 +22,10 @@ class Registry:
         """Register a class under its key. Two classes of one key are kept for the system check to report."""
         key = check_key(kind.key)
         known = self._classes.get(key)
-        if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+        if known is not None and (known.__module__, known.__qualname__) != (
+            kind.__module__,
+            kind.__qualname__,
+        ):
             self.duplicates.append((key, known, kind))
         self._classes[key] = kind
 

@@ -25,7 +25,16 @@ class Method:
         result: annotation of what it returns, or Any.
     """
 
-    __slots__ = ("_positional", "_required", "_signature", "_types", "concurrent", "function", "name", "result")
+    __slots__ = (
+        "_positional",
+        "_required",
+        "_signature",
+        "_types",
+        "concurrent",
+        "function",
+        "name",
+        "result",
+    )
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
@@ -43,7 +52,11 @@ class Method:
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments as the method takes them; raises ArgumentError naming the parameter that does not fit."""
-        if not kwargs and self._positional is not None and self._required <= len(args) <= len(self._positional):
+        if (
+            not kwargs
+            and self._positional is not None
+            and self._required <= len(args) <= len(self._positional)
+        ):
             return [
                 value if type(value) is kind and kind in _EXACT else _fit(self.name, name, value, kind)
                 for value, (name, kind) in zip(args, self._positional, strict=False)
@@ -58,7 +71,9 @@ class Method:
             if kind is inspect.Parameter.VAR_POSITIONAL:
                 bound.arguments[name] = tuple(_fit(self.name, name, item, annotation) for item in value)
             elif kind is inspect.Parameter.VAR_KEYWORD:
-                bound.arguments[name] = {key: _fit(self.name, key, item, annotation) for key, item in value.items()}
+                bound.arguments[name] = {
+                    key: _fit(self.name, key, item, annotation) for key, item in value.items()
+                }
             else:
                 bound.arguments[name] = _fit(self.name, name, value, annotation)
         return bound.args, bound.kwargs

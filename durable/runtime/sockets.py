@@ -138,7 +138,7 @@ class SocketTable:
             self._opened(ws)
 
     def _opened(self, ws: WebSocket) -> None:
-        ws._open = True  # noqa: SLF001 - the table and its sockets are one thing
+        ws._open = True
         self._sockets[ws.id] = ws
 
     def get(self, socket_id: str) -> WebSocket | None:
@@ -167,7 +167,7 @@ class SocketTable:
         if len(self._sockets) >= self._max_sockets:
             raise SocketError(f"this object has all of the {self._max_sockets} sockets it may have")
         ws.tags = check_tags(tags)
-        self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0), now)  # noqa: SLF001
+        self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0), now)
         self._connecting = None
         self._opened(ws)
         self.effect(ws.gateway, ("accept", ws.id))
@@ -180,7 +180,7 @@ class SocketTable:
 
     def forget(self, ws: WebSocket) -> None:
         """A socket has closed: it is not listed any more."""
-        ws._open = False  # noqa: SLF001
+        ws._open = False
         self._sockets.pop(ws.id, None)
         self.store().metadata.remove_socket(ws.id)
 

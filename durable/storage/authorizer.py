@@ -29,7 +29,15 @@ _READING_PRAGMAS = frozenset(
 )
 _SETTABLE = frozenset(("defer_foreign_keys",))
 _WITH_TARGET = frozenset(
-    ("table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list", "foreign_key_check")
+    (
+        "table_info",
+        "table_xinfo",
+        "index_list",
+        "index_info",
+        "index_xinfo",
+        "foreign_key_list",
+        "foreign_key_check",
+    )
 ) | frozenset(("quick_check", "integrity_check"))
 _REFUSED = frozenset(
     (

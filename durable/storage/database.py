@@ -58,7 +58,9 @@ class Database:
         self._deadline = float("inf")
         self._trusted = False
         self.in_memory = False
-        self.created_fd: int | None = None  # of a file we made: closing it would drop SQLite's lock, so it stays open
+        self.created_fd: int | None = (
+            None  # of a file we made: closing it would drop SQLite's lock, so it stays open
+        )
         self.wal_pages = 0  # pages in the log after the last commit
         self._inode = 0
         self.connection: apsw.Connection
@@ -154,7 +156,9 @@ class Database:
         it is gone. The log is given up before, since closing deletes it by name, and the name may be another's by then.
         """
         with self.trusted():
-            self.cursor.execute(f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE").fetchall()
+            self.cursor.execute(
+                f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
+            ).fetchall()
         self.path.unlink(missing_ok=True)
         self.close()
 

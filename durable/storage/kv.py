@@ -15,7 +15,9 @@ MAX_KEY_BYTES = 2048
 MAX_VALUE_BYTES = 2 * 1024 * 1024
 
 _GET = "SELECT value FROM _do_kv WHERE key = ?1"
-_PUT = "INSERT INTO _do_kv (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_PUT = (
+    "INSERT INTO _do_kv (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 _DELETE = "DELETE FROM _do_kv WHERE key = ?1"
 
 
@@ -23,7 +25,7 @@ def check_storage_key(key: str) -> str:
     """Return `key` if it can be one: text of 1 to 2,048 bytes of UTF-8. Raises StorageLimitError or TypeError."""
     if type(key) is not str:
         raise TypeError(f"a storage key is text, not {type(key).__name__}")
-    if len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES or not key:
+    if (len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES) or not key:
         raise StorageLimitError(f"a storage key has 1 to {MAX_KEY_BYTES} bytes of UTF-8", delivered="no")
     return key
 

@@ -57,7 +57,9 @@ class Metadata:
     def set_alarm(self, at: int | None, retries: int = 0, error: str | None = None) -> None:
         """Set the alarm to `at` (ms since the epoch), or clear it."""
         self._transactions.begin_write()
-        self._database.run("UPDATE _do_meta SET alarm = ?1, alarm_retries = ?2, alarm_error = ?3", (at, retries, error))
+        self._database.run(
+            "UPDATE _do_meta SET alarm = ?1, alarm_retries = ?2, alarm_error = ?3", (at, retries, error)
+        )
 
     def alarm_error(self) -> str | None:
         """Why the last alarm was abandoned or failed, if it did."""
@@ -84,7 +86,10 @@ class Metadata:
         rows = self._database.rows(
             "SELECT id, gateway, tags, hello, received FROM _do_sockets ORDER BY accepted_at, id"
         )
-        return [SocketRow(id_, gateway, _tags_decoder.decode(tags), hello, n) for id_, gateway, tags, hello, n in rows]
+        return [
+            SocketRow(id_, gateway, _tags_decoder.decode(tags), hello, n)
+            for id_, gateway, tags, hello, n in rows
+        ]
 
     def add_socket(self, row: SocketRow, now: int) -> None:
         """Remember an accepted socket."""
@@ -158,7 +163,7 @@ class Metadata:
         )
         while found := cursor.execute(own).fetchall():
             kind, name = found[0]
-            quoted = name.replace('"', '""')
+            quoted = str(name).replace('"', '""')
             cursor.execute(f'DROP {kind} IF EXISTS "{quoted}"')
 
     def is_empty(self) -> bool:

@@ -36,7 +36,7 @@ def prove_locks_exclude(directory: Path) -> None:
             connection.execute(
                 "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE probe (x); BEGIN IMMEDIATE"
             ).fetchall()
-            answer = subprocess.run([sys.executable, "-c", _CHILD, str(path)], check=False, timeout=30)  # noqa: S603
+            answer = subprocess.run([sys.executable, "-c", _CHILD, str(path)], check=False, timeout=30)
         finally:
             connection.close(True)
     finally:

@@ -12,7 +12,9 @@ from durable.errors import SqlError, StatementTimeoutError, StorageError
 from .database import Database
 from .transactions import Transactions
 
-_OWN = apsw.SQLITE_PREPARE_PERSISTENT  # a cache entry of its own: a class's statement never meets one of the runtime's
+_OWN = (
+    apsw.SQLITE_PREPARE_PERSISTENT
+)  # a cache entry of its own: a class's statement never meets one of the runtime's
 _BINDABLE = (type(None), bool, int, float, str, bytes)
 
 
@@ -86,7 +88,9 @@ class Sql:
         """
         for binding in bindings:
             if not isinstance(binding, _BINDABLE):
-                raise SqlError(f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes")
+                raise SqlError(
+                    f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes"
+                )
         lowered = statement.lower()
         if "alter" in lowered and "_do_" in lowered:
             raise SqlError("names that begin with _do_ are the runtime's")
@@ -144,6 +148,8 @@ class Sql:
             result = SqlError("this statement is not allowed here: " + str(error), code)
         else:
             result = SqlError(str(error), code)
-        if self._transactions.lost() or (self._transactions.writing and isinstance(error, apsw.InterruptError)):
+        if self._transactions.lost() or (
+            self._transactions.writing and isinstance(error, apsw.InterruptError)
+        ):
             self._transactions.doom(result)
         return result

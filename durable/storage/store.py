@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -110,7 +109,9 @@ class Store:
                 raise DamagedFileError("this object's file does not name it", delivered="no")
             form, _, self.name, epoch, incarnation, seq, self.created_at = row
             if form != FORMAT:
-                raise StorageError(f"this object's file has format {form}, written by other code", delivered="no")
+                raise StorageError(
+                    f"this object's file has format {form}, written by other code", delivered="no"
+                )
             if epoch == POISONED:
                 raise self._poisoned()
             if (epoch, incarnation) == claim:
@@ -137,7 +138,7 @@ class Store:
 
     def _leftover_log(self) -> bool:
         try:
-            return os.stat(f"{self.database.path}-wal").st_size > 0
+            return Path(f"{self.database.path}-wal").stat().st_size > 0
         except FileNotFoundError:
             return False
 
