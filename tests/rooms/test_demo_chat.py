@@ -26,10 +26,12 @@ async def test_everybody_hears_how_many_are_connected(chat):
     await bob.close()
     await chat.advance_to_alarm(30_000)
     assert alice.take() == [{"type": "heartbeat", "activeUsers": 1}]
-    await chat.take_over()
+    await alice.send({"user": "Alice", "text": "awake"})
+    await chat.crash()
+    await alice.wait()
     assert alice.take() == [{"type": "heartbeat", "activeUsers": 1}]
     await alice.close()
-    assert await chat.next_alarm() is None
+    assert chat.next_alarm() is None
 
 
 @pytest.mark.parametrize(
