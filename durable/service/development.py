@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import sys
@@ -16,6 +15,7 @@ import uvloop
 
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
+from durable.catalog import DjangoCatalog
 from durable.conf import DurableSettings
 from durable.worker import Worker
 
@@ -94,7 +94,10 @@ def tied_children() -> Iterator[None]:
 
 
 class WorkerThread:
-    """A worker beside a web server: its own thread, its own event loop, one process."""
+    """A worker beside a web server: its own thread, its own event loop, one process.
+
+    Stop it before the interpreter shuts down: from then on no thread pool takes work any more.
+    """
 
     def __init__(self, conf: DurableSettings, runtime_dir: Path) -> None:
         self._conf = conf
@@ -108,8 +111,6 @@ class WorkerThread:
     def start(self) -> None:
         """Start the worker and return once it serves; raises what kept it from that."""
         sys.setswitchinterval(SWITCH_INTERVAL)
-        # The autoreloader leaves by way of sys.exit in another thread: nobody else would stop the worker.
-        atexit.register(self.stop)
         self._thread.start()
         if not self._ready.wait(_START_WITHIN):
             raise TimeoutError(f"the worker was not ready within {_START_WITHIN:g} s")
@@ -118,19 +119,11 @@ class WorkerThread:
 
     def stop(self) -> None:
         """Stop the worker, within bounds; harmless when it has stopped."""
-        atexit.unregister(self.stop)
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # its loop has ended by itself
                 self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.is_alive():
             self._thread.join(_STOP_WITHIN)
-
-    def __enter__(self) -> WorkerThread:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _run(self) -> None:
         try:
@@ -145,10 +138,16 @@ class WorkerThread:
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        worker = Worker(self._conf, redis_url=str(self._conf.redis_url), runtime_dir=self._runtime_dir)
-        await worker.start()
-        self._ready.set()
-        try:
-            await self._stop.wait()
-        finally:
-            await worker.stop()
+        with DjangoCatalog(self._conf.data_dir) as catalog:
+            worker = Worker(
+                self._conf,
+                redis_url=str(self._conf.redis_url),
+                runtime_dir=self._runtime_dir,
+                catalog=catalog,
+            )
+            await worker.start()
+            self._ready.set()
+            try:
+                await self._stop.wait()
+            finally:
+                await worker.stop()

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from durable.catalog import DjangoCatalog
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.worker import Worker
@@ -42,20 +43,27 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
-    worker = Worker(conf, redis_url=redis_url, runtime_dir=runtime_dir, on_ready=lifeline.report_ready)
-    try:
-        await worker.start()
-    except UnavailableError:
-        raise
-    except DurableError as error:  # this data directory, or this Redis, is not one to serve
-        raise ServiceError(str(error)) from None
-    # Everything loaded by now stays: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    await drain.wait()
-    await _drain(worker, stop, conf.drain_seconds)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(worker.stop(), _STOP_PATIENCE)
+    with DjangoCatalog(conf.data_dir) as catalog:
+        worker = Worker(
+            conf,
+            redis_url=redis_url,
+            runtime_dir=runtime_dir,
+            on_ready=lifeline.report_ready,
+            catalog=catalog,
+        )
+        try:
+            await worker.start()
+        except UnavailableError:
+            raise
+        except DurableError as error:  # this data directory, or this Redis, is not one to serve
+            raise ServiceError(str(error)) from None
+        # Everything loaded by now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await drain.wait()
+        await _drain(worker, stop, conf.drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.stop(), _STOP_PATIENCE)
 
 
 async def _drain(worker: Worker, stop: asyncio.Event, within: float) -> None:

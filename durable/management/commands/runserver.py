@@ -26,15 +26,17 @@ class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
 
     def run(self, **options: Any) -> None:
         """Hold the service in the outer process, so that a reload restarts neither Redis nor the lock."""
-        if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
-            Lifeline.inherit().watch(_end)
-            super().run(**options)
-            return
+        self._worker: WorkerThread | None = None
         try:
             with contextlib.ExitStack() as held:
-                held.enter_context(hold_service(durable_settings(), self.addr, int(self.port)))
-                if options["use_reloader"]:
-                    held.enter_context(tied_children())
+                # Here and not where it starts: the autoreloader leaves by sys.exit in this thread, not in that one.
+                held.callback(self._stop_worker)
+                if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
+                    Lifeline.inherit().watch(_end)
+                else:
+                    held.enter_context(hold_service(durable_settings(), self.addr, int(self.port)))
+                    if options["use_reloader"]:
+                        held.enter_context(tied_children())
                 super().run(**options)
         except ServiceError as error:
             raise CommandError(str(error)) from None
@@ -43,16 +45,17 @@ class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
         """Serve, with a worker beside the web server."""
         try:
             conf = attach_to_redis()
-            worker = WorkerThread(conf, runtime_directory(conf.data_dir))
-            worker.start()
+            self._worker = WorkerThread(conf, runtime_directory(conf.data_dir))
+            self._worker.start()
         except (ServiceError, DurableError) as error:
             self.stderr.write(f"Error: {error}")
             # As Django does for a busy port: sys.exit means nothing in the autoreloader's thread.
             os._exit(1)
-        try:
-            super().inner_run(*args, **options)
-        finally:
-            worker.stop()
+        super().inner_run(*args, **options)
+
+    def _stop_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
 
 
 def _end() -> None:
