@@ -105,7 +105,7 @@ class Activation:
         self._leave: Leave | None = None
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
-        self._beside: set[asyncio.Task[None]] = set()
+        self._beside: dict[asyncio.Task[None], Event] = {}
         self._sync_timer: asyncio.TimerHandle | None = None
         self._task = host.loop.create_task(self._live(), name=f"durable:{kind.key}:{object_id.name}")
 
@@ -169,6 +169,9 @@ class Activation:
             self._wake()
         elif self.is_idle(now):
             self.leave(Leave.IDLE)
+        for task, event in self._beside.items():
+            if now > event.deadline:
+                task.cancel()
         if self.outbox:
             self.outbox.release()
 
@@ -246,7 +249,9 @@ class Activation:
         if event.concurrent:
             self._start_beside(event)
             return
-        if event.repeat and self._answer_again(event):
+        # A repeated event of another object makes its calls anew: they look like first ones to who carries them.
+        derived = event.call_id is not None and event.call_id.caller.startswith(DERIVED)
+        if (event.repeat or derived) and self._answer_again(event):
             return
         await self._run(event)
 
@@ -276,6 +281,8 @@ class Activation:
         token = current_event.set(event)
         try:
             value = await event.run(self)
+            if self._timed_out:  # the handler took no notice
+                raise asyncio.CancelledError
             self._succeed(event, value)
         except asyncio.CancelledError:
             self._roll_back(event)
@@ -426,20 +433,20 @@ class Activation:
     # -- events beside the serial ones
 
     def _start_beside(self, event: Event) -> None:
+        event.deadline = self.host.clock() + self.event_timeout
         task = self.host.loop.create_task(self._run_beside(event))
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._beside[task] = event
+        task.add_done_callback(self._beside.pop)
 
     async def _run_beside(self, event: Event) -> None:
         current_event.set(event)
         try:
-            async with asyncio.timeout(self.event_timeout):
-                value = await event.run(self)
-        except TimeoutError:
-            self._fail(event, EventTimeoutError(f"the event ran longer than {self.event_timeout:g} s"))
+            value = await event.run(self)
         except asyncio.CancelledError:
-            event.answer.not_owner(None)
-            raise
+            if self.host.clock() <= event.deadline:
+                event.answer.not_owner(None)
+                raise
+            self._fail(event, EventTimeoutError(f"the event ran longer than {self.event_timeout:g} s", delivered="unknown"))
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
             self._fail(event, error)
         else:
