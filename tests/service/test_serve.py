@@ -120,3 +120,25 @@ def test_a_worker_started_by_hand_finds_the_embedded_redis(
             extra.terminate()
             extra.communicate(timeout=20)
     assert extra.returncode == 0
+
+
+def test_O6_a_worker_asked_to_end_gives_its_objects_away_and_is_replaced(
+    serve: Callable[[], Service], eventually: Eventually
+) -> None:
+    service = serve()
+    with httpx.Client(base_url=service.wait_ready().url, timeout=30) as client:
+        assert increment(client, "moved") == 1
+        name = owner_of(service)
+        before = service.child(name)
+        assert before is not None
+        send_signal(before, signal.SIGTERM)
+        expected = 1
+        while is_alive(before):
+            expected += 1
+            assert increment(client, "moved") == expected
+        assert increment(client, "moved") == expected + 1
+    after = eventually(lambda: service.child(name), within=10)
+    assert after != before
+    status, log = service.stop()
+    assert status == 0
+    assert f"{name} ended (exit 0)" in log
