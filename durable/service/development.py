@@ -13,9 +13,9 @@ from pathlib import Path
 
 import uvloop
 
+from durable.catalog import DjangoCatalog
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
-from durable.catalog import DjangoCatalog
 from durable.conf import DurableSettings
 from durable.worker import Worker
 

@@ -29,14 +29,14 @@ class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
         self._worker: WorkerThread | None = None
         try:
             with contextlib.ExitStack() as held:
-                # Here and not where it starts: the autoreloader leaves by sys.exit in this thread, not in that one.
-                held.callback(self._stop_worker)
                 if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
                     Lifeline.inherit().watch(_end)
                 else:
                     held.enter_context(hold_service(durable_settings(), self.addr, int(self.port)))
                     if options["use_reloader"]:
                         held.enter_context(tied_children())
+                # Here and not where it starts: the autoreloader leaves by sys.exit in this thread, not in that one.
+                held.callback(self._stop_worker)
                 super().run(**options)
         except ServiceError as error:
             raise CommandError(str(error)) from None
