@@ -39,6 +39,10 @@ class Commits:
         for _, go in held:
             go()
 
+    def pass_through(self) -> None:
+        """Keep what is held, but hold nothing more."""
+        self._holding = False
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Within this block nothing becomes durable."""

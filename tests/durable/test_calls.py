@@ -59,7 +59,7 @@ class Plot(DurableObject):
         return 1
 
 
-class Refusal(ObjectError):
+class RefusalError(ObjectError):
     """What a class raises on purpose."""
 
 
@@ -149,13 +149,13 @@ async def test_C4_an_exception_arrives_with_name_and_message_only(local: LocalOb
 
 async def test_C4_an_object_error_arrives_with_its_fields(local: LocalObjects) -> None:
     def refuse(obj: Lab) -> None:
-        raise Refusal("not now", until=5)
+        raise RefusalError("not now", until=5)
 
     with pytest.raises(RemoteError) as caught:
         await do(lab(), refuse)
     error = caught.value
     assert (error.error_type, error.message, error.fields, error.declared) == (
-        "Refusal",
+        "RefusalError",
         "not now",
         {"until": 5},
         True,
@@ -210,7 +210,7 @@ async def test_C5_a_raising_event_discards_the_instance(local: LocalObjects) -> 
 async def test_C5_an_object_error_before_any_write_keeps_the_instance(local: LocalObjects) -> None:
     def refuse(obj: Lab) -> None:
         obj.mark = 1  # type: ignore[attr-defined]
-        raise Refusal("no")
+        raise RefusalError("no")
 
     with pytest.raises(RemoteError):
         await do(lab(), refuse)
@@ -221,7 +221,7 @@ async def test_C5_an_object_error_after_a_write_discards_the_instance(local: Loc
     def write_then_refuse(obj: Lab) -> None:
         obj.mark = 1  # type: ignore[attr-defined]
         put(obj, "key", 1)
-        raise Refusal("no")
+        raise RefusalError("no")
 
     with pytest.raises(RemoteError):
         await do(lab(), write_then_refuse)
