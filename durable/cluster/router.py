@@ -45,6 +45,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.2  # seconds between two looks for an owne
 Outcome = Callable[[Reply | DurableError], None]
 
 
+class NotActiveError(UnavailableError):
+    """The worker that was asked about an object has no live instance of it."""
+
+
 class Pending:
     """A request without an answer."""
 
@@ -370,7 +374,7 @@ class Router:
     def _not_owner(self, link: Link, message: NotOwner) -> None:
         asked = self._commands.pop(message.number, None)
         if asked is not None and not asked.done():
-            asked.set_exception(UnavailableError("the object is not active there"))
+            asked.set_exception(NotActiveError("the object is not active there", delivered="no"))
         found = self._waiting.get(message.number)
         if found is None or found[0].link is not link:
             return
@@ -395,7 +399,10 @@ class Router:
     # -- operators
 
     async def command(self, worker: str, target: Target, verb: str, arguments: bytes = b"") -> Reply:
-        """Ask a worker about an object without waking it; raises UnavailableError when that worker cannot answer."""
+        """Ask a worker about an object without waking it.
+
+        Raises NotActiveError when that worker has it not active, UnavailableError when the worker cannot answer.
+        """
         session = self._directory.get(worker)
         if session is None:
             raise UnavailableError(f"worker {worker} is gone")

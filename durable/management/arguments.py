@@ -1,6 +1,7 @@
-"""Values of command-line options, checked while they are read."""
+"""Values of command-line options, checked while they are read, and who gives them."""
 
 import argparse
+import getpass
 
 _MOST_PROCESSES = 256
 
@@ -17,3 +18,11 @@ def count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_PROCESSES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_PROCESSES}")
     return int(text)
+
+
+def shell_user() -> str:
+    """Who runs a command, as the audit log names them."""
+    try:
+        return f"shell:{getpass.getuser()}"
+    except (KeyError, OSError):  # no such account, as in some containers
+        return "shell:unknown"

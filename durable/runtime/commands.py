@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from durable.core import codec
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from .host import Host
 
 MAX_ROWS = 100
-MAX_CELL = 200
+MAX_CELL = 200  # characters shown of a value
+MAX_READ = 4096  # bytes; of a longer value only the beginning is read
 
 
 def answer_command(host: Host, command: Command, answer: Answer) -> None:
@@ -51,6 +53,7 @@ def _show(activation: Activation) -> dict[str, Any]:
     alarm = store.metadata.get_alarm()
     running = activation.running
     return {
+        "name": activation.object_id.name,
         "epoch": activation.epoch,
         "sockets": len(activation.sockets),
         "alarm": None if alarm is None else alarm.at,
@@ -89,34 +92,40 @@ def read_tables(query: Any) -> list[dict[str, Any]]:
 
 
 def _table(query: Any, name: str) -> dict[str, Any]:
-    quoted = '"' + name.replace('"', '""') + '"'
-    columns = [row[1] for row in query(f"PRAGMA table_info({quoted})")]
-    rows = query(f"SELECT * FROM {quoted} LIMIT {MAX_ROWS + 1}")
-    shown = "key-value storage" if name == "_do_kv" else name
+    kv = name == "_do_kv"
+    columns = [row[1] for row in query(f"PRAGMA table_info({_quoted(name)})")]
+    # Of a long value only the beginning is read, and its length: a row may have many megabytes.
+    looks = ", ".join(
+        f"CASE WHEN octet_length({c}) > {MAX_READ} THEN substr({c}, 1, {MAX_CELL}) ELSE {c} END, octet_length({c})"
+        for c in map(_quoted, columns)
+    )
+    rows = query(f"SELECT {looks} FROM {_quoted(name)} LIMIT {MAX_ROWS + 1}") if columns else []
     return {
-        "name": shown,
+        "name": "key-value storage" if kv else name,
         "columns": columns,
-        "rows": [[cell(value, kv=name == "_do_kv") for value in row] for row in rows[:MAX_ROWS]],
+        "rows": [
+            [cell(value, size, kv=kv) for value, size in zip(row[::2], row[1::2], strict=True)]
+            for row in rows[:MAX_ROWS]
+        ],
         "more": len(rows) > MAX_ROWS,
     }
 
 
-def cell(value: Any, *, kv: bool = False) -> str | int | float | None:
-    """A value as an operator sees it: short, and never raw bytes."""
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def cell(value: Any, size: int | None, *, kv: bool = False) -> str | int | float | None:
+    """A value as an operator sees it: short, and never raw bytes. `size` is its whole length in bytes."""
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, bytes):
-        return _stored(value) if kv else _raw(value)
-    text = str(value)
-    return text if len(text) <= MAX_CELL else text[:MAX_CELL] + "…"
+        if kv and len(value) == size:
+            with suppress(Exception):  # shown as bytes then
+                return _short(repr(codec.decode(value)))
+        return f"x'{value[:32].hex()}'" + (f" … {size} bytes" if len(value) > 32 else "")
+    return _short(value)
 
 
-def _stored(data: bytes) -> str:
-    try:
-        return repr(codec.decode(data))[:MAX_CELL]
-    except Exception:  # noqa: BLE001 - whatever it is, it can be shown as bytes
-        return _raw(data)
-
-
-def _raw(data: bytes) -> str:
-    return f"x'{data[:32].hex()}'" + (f" … {len(data)} bytes" if len(data) > 32 else "")
+def _short(text: str) -> str:
+    return text if len(text) < MAX_CELL else text[: MAX_CELL - 1] + "…"

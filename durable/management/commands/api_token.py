@@ -1,12 +1,12 @@
 """`manage.py api_token create|list|revoke`: tokens of the REST API from a shell."""
 
-import getpass
 import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from durable.conf import durable_settings
+from durable.management.arguments import shell_user
 from durable.models import ApiToken, AuditEntry
 
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             problem = f"unknown scope {', '.join(unknown)}" if unknown else "no scope given"
             raise CommandError(f"{problem}; scopes are {', '.join(known)}")
         token, text = ApiToken.issue(name, wanted)
-        AuditEntry.record(_who(), "token.create", token=str(token), scopes=token.scopes)
+        AuditEntry.record(shell_user(), "token.create", token=str(token), scopes=token.scopes)
         if as_json:
             shown = {"name": token.name, "prefix": token.prefix, "scopes": token.scopes, "token": text}
             self.stdout.write(json.dumps(shown))
@@ -83,13 +83,6 @@ class Command(BaseCommand):
                 f"{len(tokens)} live tokens are called {wanted!r}; give the prefix, one of "
                 + ", ".join(token.prefix for token in tokens)
             )
-        AuditEntry.record(_who(), "token.revoke", token=str(tokens[0]))
+        AuditEntry.record(shell_user(), "token.revoke", token=str(tokens[0]))
         tokens[0].revoke()
         self.stdout.write(f"Revoked {tokens[0]}.")
-
-
-def _who() -> str:
-    try:
-        return f"shell:{getpass.getuser()}"
-    except (KeyError, OSError):  # no such account, as in some containers
-        return "shell:unknown"

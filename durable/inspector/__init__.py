@@ -1,0 +1,23 @@
+"""Questions and actions on objects, for operators: the admin, the REST API and the command line ask through here.
+
+Looking wakes nothing: an active object's worker answers beside its queue, and of a sleeping object a copy of its file
+is read.
+"""
+
+from .inspector import Inspector, Shown, Tables
+from .records import Page, Record, list_records, stored_classes
+from .targets import find_class, find_object
+from .values import jsonable
+
+__all__ = [
+    "Inspector",
+    "Page",
+    "Record",
+    "Shown",
+    "Tables",
+    "find_class",
+    "find_object",
+    "jsonable",
+    "list_records",
+    "stored_classes",
+]

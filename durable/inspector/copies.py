@@ -1,0 +1,107 @@
+"""Reads an object's file in a copy, since opening it in place would create files beside it and could lock out its owner.
+
+A copy taken while somebody wrote is noticed: the file's times and sizes are compared before and after, and the copy is
+checked before it is read. That nobody *owns* the object is for the caller to make sure, before and after.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import apsw
+
+from durable.errors import StatementTimeoutError, StorageError, StorageLimitError, UnavailableError
+from durable.storage.database import POISONED, DamagedFileError
+
+TRIES = 5
+PAUSE = 0.02
+MOST_BYTES = 512 * 1024 * 1024
+READ_SECONDS = 5.0
+
+T = TypeVar("T")
+Query = Callable[[str], list[Any]]
+_PROGRESS_STEPS = 50_000
+
+
+def read_copy(path: Path, read: Callable[[Query], T]) -> T | None:
+    """What `read(query)` makes of the database at `path`; None when there is no such file, or it is being removed.
+
+    Waits for the disk. Raises a StorageError for a damaged file and one that is too large, UnavailableError for a
+    file that does not hold still.
+    """
+    damage: apsw.Error | None = None
+    for _ in range(TRIES):
+        with TemporaryDirectory(prefix="durable-look-") as folder:
+            copy = Path(folder) / "object.sqlite3"
+            before = _figures(path)
+            if before is None:
+                return None
+            try:
+                shutil.copyfile(path, copy)
+                if before[1] is not None:
+                    shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+            except FileNotFoundError:
+                continue
+            if _figures(path) == before:
+                try:
+                    return _read(copy, read)
+                except (apsw.CorruptError, apsw.NotADBError) as error:
+                    damage = error
+                except apsw.InterruptError:
+                    raise StatementTimeoutError(
+                        f"reading the copy took longer than {READ_SECONDS:g} s"
+                    ) from None
+                except apsw.Error as error:
+                    raise StorageError(f"the copy cannot be read: {error}", delivered="no") from error
+        time.sleep(PAUSE)
+    if damage is not None:
+        raise DamagedFileError(f"this object's file is damaged: {damage}", delivered="no")
+    raise UnavailableError("this object's file changes all the time; try again")
+
+
+def _figures(path: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None] | None:
+    """What changes whenever the file or its log does."""
+    try:
+        main = path.stat()
+    except FileNotFoundError:
+        return None
+    try:
+        log = Path(f"{path}-wal").stat()
+    except FileNotFoundError:
+        log = None
+    if main.st_size + (log.st_size if log else 0) > MOST_BYTES:
+        raise StorageLimitError(
+            f"a sleeping object of more than {MOST_BYTES} bytes is not read", delivered="no"
+        )
+    return _figure(main), None if log is None else _figure(log)
+
+
+def _figure(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(copy: Path, read: Callable[[Query], T]) -> T | None:
+    connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
+    deadline = time.monotonic() + READ_SECONDS
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()  # the log's index stays in memory
+
+        def query(sql: str) -> list[Any]:
+            return connection.execute(sql).fetchall()
+
+        found = query("PRAGMA quick_check(1)")
+        if found != [("ok",)]:
+            raise apsw.CorruptError(str(found[0][0]) if found else "the check gave no answer")
+        epoch = query("SELECT epoch FROM _do_meta")
+        return None if not epoch or epoch[0][0] == POISONED else read(query)
+    finally:
+        connection.close(True)

@@ -1,0 +1,252 @@
+"""One operator's questions and actions on objects, on the loop of this process's way to the cluster.
+
+From synchronous code: `home.run(lambda client: Inspector(client, conf, who).show(object_id))`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from durable.client import ClusterClient
+from durable.cluster.redis import WorkerSession
+from durable.cluster.router import NotActiveError
+from durable.conf import DurableSettings
+from durable.core import codec
+from durable.core.envelope import Target
+from durable.errors import ArgumentError, DurableError, NotCallableError, UnavailableError, error_from_wire
+from durable.identity import ObjectId
+from durable.models import AuditEntry
+from durable.runtime.commands import read_tables
+from durable.runtime.signatures import find_method
+from durable.storage.store import object_path
+
+from .copies import Query, read_copy
+from .records import Record, find_record, in_database
+from .targets import find_class
+from .values import jsonable
+
+ASK_SECONDS = 2.0
+ACT_SECONDS = 35.0  # an eviction waits for the running event
+LOOKS = 4
+MAX_AUDITED = 500  # characters of a call's arguments in the audit log
+
+T = TypeVar("T")
+Shown = dict[str, Any]
+"""What is known of an object, as JSON is made of it; see `Inspector.show`."""
+Tables = list[dict[str, Any]]
+"""Per table `name`, `columns`, the first `rows`, and whether there are `more`."""
+
+
+class _Asked(NamedTuple):
+    """An active object's owner, and its answer; without one, the owner is silent."""
+
+    owner: WorkerSession
+    answer: Any
+    is_silent: bool = False
+
+
+class _Seen(NamedTuple):
+    """An answer of the owner, if there is one, and what was read from a copy of the file, if it was."""
+
+    asked: _Asked | None
+    copied: Any
+
+
+class Inspector:
+    """Looks at objects and acts on them for one operator; what it shows and does is recorded in the audit log.
+
+    Args:
+        client: the way to the cluster; all methods must run on its loop.
+        conf: the settings.
+        who: as the audit log names the operator: "user:alice", "token:1a2b", "shell:root".
+    """
+
+    def __init__(self, client: ClusterClient, conf: DurableSettings, who: str) -> None:
+        self._client = client
+        self._root = conf.data_dir / "objects"
+        self._who = who
+
+    # -- looking
+
+    async def show(self, object_id: ObjectId) -> Shown:
+        """Everything about an object but its contents.
+
+        `class`, `name`, `id`, `state` (active, asleep, absent), `owner` (worker, pid, host) or None, `epoch`, `sockets`,
+        `alarm` (ms since the epoch), `alarm_retries`, `alarm_error`, `storage_bytes`, `queue_depth`, `running` (the
+        event), `created_at`, `last_active_at` (ISO 8601), `sockets_list` (the first hundred), `problem` (what kept us
+        from knowing more).
+        """
+        record = await in_database(find_record, object_id.class_key, str(object_id))
+        problem = None
+        try:
+            seen = await self._look(object_id, "show", _facts)
+        except UnavailableError:
+            raise
+        except DurableError as error:  # a damaged or very large file; that it is there is known
+            seen, problem = _Seen(None, {}), str(error)
+        asked, found = seen
+        state = "active" if asked is not None else "absent" if found is None else "asleep"
+        facts: dict[str, Any] = dict(found or {})
+        if asked is not None and not asked.is_silent:
+            facts = asked.answer
+        elif asked is not None:
+            problem = "its worker does not answer; shown is what its file says"
+        return {
+            "class": object_id.class_key,
+            "name": object_id.name or facts.get("name") or (record.name if record is not None else None),
+            "id": str(object_id),
+            "state": state,
+            "owner": None if asked is None else _owner(asked.owner),
+            "epoch": facts.get("epoch"),
+            "sockets": facts.get("sockets", 0),
+            "alarm": facts.get("alarm"),
+            "alarm_retries": facts.get("alarm_retries", 0),
+            "alarm_error": facts.get("alarm_error"),
+            "storage_bytes": facts.get("storage_bytes", 0),
+            "queue_depth": facts.get("queue_depth", 0),
+            "running": facts.get("running"),
+            "created_at": _iso(facts.get("created_at")),
+            "last_active_at": _last_active(state, facts, record),
+            "sockets_list": facts.get("sockets_list", []),
+            "problem": problem,
+        }
+
+    async def tables(self, object_id: ObjectId) -> Tables:
+        """The object's tables with their first rows, values shortened; none of an absent object."""
+        async with self._recorded("object.look", object_id):
+            asked, copied = await self._look(object_id, "tables", read_tables)
+            found: Tables | None = copied if asked is None or asked.is_silent else asked.answer
+            return found or []
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """The live workers: `worker`, `pid`, `host`, `state`, `objects`."""
+        sessions = await self._client.redis.list_workers()
+        sessions.sort(key=lambda session: (session.host, session.pid))
+        return [
+            {**_owner(session), "state": session.state, "objects": session.objects} for session in sessions
+        ]
+
+    async def _look(self, object_id: ObjectId, verb: str, read: Callable[[Query], T]) -> _Seen:
+        """Ask the owner, or read a copy of the file where there is none."""
+        path = object_path(self._root, object_id)
+        for _ in range(LOOKS):
+            asked = await self._ask(object_id, verb, ASK_SECONDS)
+            if asked is not None and not asked.is_silent:
+                return _Seen(asked, None)
+            copied = await asyncio.to_thread(read_copy, path, read)
+            # It may have woken meanwhile, and been copied in the middle of a write.
+            again = await self._ask(object_id, "show", ASK_SECONDS) if asked is None else None
+            if again is None:
+                return _Seen(asked, copied)
+        raise UnavailableError("the object wakes and sleeps all the time; try again")
+
+    async def _ask(self, object_id: ObjectId, verb: str, within: float) -> _Asked | None:
+        """Have the owner's worker answer; None when no live worker has the object active."""
+        found = await self._client.redis.owner(object_id)
+        if found is None:
+            return None
+        directory = self._client.directory
+        if directory.get(found[0]) is None:
+            await directory.refresh()
+        session = directory.get(found[0])
+        if session is None:
+            return None
+        target = Target(object_id.class_key, str(object_id), object_id.name)
+        try:
+            async with asyncio.timeout(within):
+                reply = await self._client.router.command(session.worker, target, verb)
+        except NotActiveError:
+            return None
+        except (TimeoutError, UnavailableError):
+            return _Asked(session, None, is_silent=True)
+        if reply.error is not None:
+            raise error_from_wire(reply.error)
+        return _Asked(session, None if reply.value is None else codec.decode(reply.value))
+
+    # -- acting
+
+    async def evict(self, object_id: ObjectId) -> bool:
+        """Put the object to sleep after its running event; False when it was not active."""
+        return await self._act(object_id, "evict")
+
+    async def abort(self, object_id: ObjectId) -> bool:
+        """Discard the instance now: its running event is undone; False when it was not active."""
+        return await self._act(object_id, "abort")
+
+    async def _act(self, object_id: ObjectId, verb: str) -> bool:
+        async with self._recorded(f"object.{verb}", object_id):
+            asked = await self._ask(object_id, verb, ACT_SECONDS)
+            if asked is not None and asked.is_silent:
+                raise UnavailableError(f"worker {asked.owner.worker} owns the object and does not answer")
+            return asked is not None
+
+    async def call(self, object_id: ObjectId, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call a method as any stub does; what it returns. Raises NotCallableError, RemoteError and the like."""
+        kind = find_class(object_id.class_key)
+        shown = json.dumps(jsonable([args, kwargs]), ensure_ascii=False)
+        async with self._recorded(
+            "object.call", object_id, method=method[:200], arguments=shown[:MAX_AUDITED]
+        ):
+            find_method(kind.durable_methods(), kind.key, method)
+            return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
+
+    @asynccontextmanager
+    async def _recorded(self, what: str, object_id: ObjectId, **details: Any) -> AsyncIterator[None]:
+        """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
+        entry = await in_database(
+            AuditEntry.record,
+            self._who,
+            what,
+            class_key=object_id.class_key,
+            object_id=str(object_id),
+            name=object_id.name or "",
+            **details,
+        )
+        try:
+            yield
+        except Exception as error:
+            refused = isinstance(error, NotCallableError | ArgumentError)
+            entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
+            entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
+            await in_database(entry.save, update_fields=["result", "details"])
+            raise
+
+
+def _facts(query: Query) -> dict[str, Any]:
+    """What a file says of its object, in the words of a worker's answer to "show"."""
+    name, epoch, created_at, alarm, retries, error = query(
+        "SELECT name, epoch, created_at, alarm, alarm_retries, alarm_error FROM _do_meta"
+    )[0]
+    sockets = query("SELECT id, gateway, tags FROM _do_sockets ORDER BY accepted_at, id LIMIT 100")
+    return {
+        "name": name,
+        "epoch": epoch,
+        "created_at": created_at,
+        "alarm": alarm,
+        "alarm_retries": retries,
+        "alarm_error": error,
+        "storage_bytes": query("PRAGMA page_count")[0][0] * query("PRAGMA page_size")[0][0],
+        "sockets": query("SELECT count(*) FROM _do_sockets")[0][0],
+        "sockets_list": [
+            {"id": id_, "gateway": gateway, "tags": json.loads(tags)} for id_, gateway, tags in sockets
+        ],
+    }
+
+
+def _owner(session: WorkerSession) -> dict[str, Any]:
+    return {"worker": session.worker, "pid": session.pid, "host": session.host}
+
+
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def _last_active(state: str, facts: dict[str, Any], record: Record | None) -> str | None:
+    if "idle_seconds" in facts:
+        return (datetime.now(UTC) - timedelta(seconds=facts["idle_seconds"])).isoformat()
+    return None if record is None or state == "absent" else record.last_active_at.isoformat()

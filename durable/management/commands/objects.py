@@ -1,0 +1,167 @@
+"""`manage.py objects ...`: list, look at, call and evict objects of the running service from a shell."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from durable.client import ClusterClient, home
+from durable.conf import durable_settings
+from durable.errors import DurableError
+from durable.inspector import Inspector, Record, Shown, find_class, find_object, jsonable, list_records
+from durable.management.arguments import shell_user
+from durable.service.attach import attach_to_redis
+from durable.service.errors import ServiceError
+
+T = TypeVar("T")
+
+_EPILOG = """\
+Class is the class's key, as "objects list" shows it; NAME is an object's name, or its id of 64 hex digits.
+Looking wakes nothing. What is looked at or done is entered in the audit log. Exit status: 0 done, 1 refused or failed,
+2 wrong usage."""
+
+
+class Command(BaseCommand):
+    help = "List, look at, call and evict objects of the running service."
+    requires_system_checks: list[str] = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, epilog=_EPILOG, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+        listing = actions.add_parser("list", help="objects that have storage, by class and name")
+        listing.add_argument("class_key", nargs="?", metavar="Class", help="only objects of this class")
+        listing.add_argument("--prefix", default="", help="only names that begin with this")
+        listing.add_argument("--limit", type=_limit, default=100, help="at most so many (default: 100)")
+        listing.add_argument("--json", action="store_true", help="print a JSON list")
+
+        show = actions.add_parser("show", help="state, owner, sockets, alarm and size of one object")
+        _target(show)
+        show.add_argument("--json", action="store_true", help="print one JSON object")
+
+        call = actions.add_parser("call", help="call a method; prints what it returns as JSON")
+        _target(call)
+        call.add_argument("method", help="a public method of the class")
+        call.add_argument("arguments", nargs="?", default="[]", metavar="ARGS", help="a JSON list, such as '[5]'")
+        call.add_argument("--kwargs", default="{}", help="a JSON object of arguments by name")
+
+        _target(actions.add_parser("evict", help="put an object to sleep after its running event"))
+        _target(
+            actions.add_parser("abort", help="discard the live instance now; its running event is undone")
+        )
+
+        workers = actions.add_parser("workers", help="the processes that own objects")
+        workers.add_argument("--json", action="store_true", help="print a JSON list")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, f"_{options['action']}")(options)
+        except DurableError as error:
+            raise CommandError(str(error)) from None
+
+    def _list(self, options: dict[str, Any]) -> None:
+        key = options["class_key"]
+        if key is not None:
+            find_class(key)
+        page = list_records(key, prefix=options["prefix"], limit=options["limit"])
+        if options["json"]:
+            self.stdout.write(json.dumps([record.document() for record in page.records], ensure_ascii=False))
+            return
+        for record in page.records:
+            self.stdout.write(_row(record))
+        if page.next is not None:
+            self.stderr.write(f"There are more than {options['limit']}; see --limit and --prefix.")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        shown = self._ask(lambda inspector: inspector.show(target))
+        if options["json"]:
+            self.stdout.write(json.dumps(shown, ensure_ascii=False))
+            return
+        for name, text in _lines(shown):
+            self.stdout.write(f"{name:<16}{text}")
+
+    def _call(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        arguments = _json(options["arguments"], list, "ARGS must be a JSON list, such as '[5, \"text\"]'")
+        named = _json(options["kwargs"], dict, "--kwargs must be a JSON object, such as '{\"amount\": 5}'")
+        result = self._ask(lambda inspector: inspector.call(target, options["method"], arguments, named))
+        self.stdout.write(json.dumps(jsonable(result), ensure_ascii=False))
+
+    def _evict(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        done = self._ask(lambda inspector: inspector.evict(target))
+        self.stdout.write("Evicted." if done else "It was not active.")
+
+    def _abort(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        done = self._ask(lambda inspector: inspector.abort(target))
+        self.stdout.write("Aborted." if done else "It was not active.")
+
+    def _workers(self, options: dict[str, Any]) -> None:
+        workers = self._ask(lambda inspector: inspector.workers())
+        if options["json"]:
+            self.stdout.write(json.dumps(workers))
+            return
+        for worker in workers:
+            self.stdout.write(
+                f"{worker['worker']}  {worker['host']}  pid {worker['pid']:<8} {worker['state']:<9}"
+                f"{worker['objects']:>7} objects"
+            )
+
+    def _ask(self, question: Callable[[Inspector], Coroutine[Any, Any, T]]) -> T:
+        """Put a question to the running service."""
+        try:
+            attach_to_redis()
+        except ServiceError as error:
+            raise CommandError(str(error)) from None
+
+        def ask(client: ClusterClient) -> Coroutine[Any, Any, T]:
+            return question(Inspector(client, durable_settings(), shell_user()))
+
+        return home.run(ask)
+
+
+def _target(parser: CommandParser) -> None:
+    parser.add_argument("class_key", metavar="Class")
+    parser.add_argument("name", metavar="NAME")
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError
+    return int(text)
+
+
+def _json(text: str, kind: type[T], usage: str) -> T:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        raise CommandError(usage, returncode=2) from None
+    if not isinstance(value, kind):
+        raise CommandError(usage, returncode=2)
+    return value
+
+
+def _row(record: Record) -> str:
+    """One line of a list; a name is written so that it cannot break the line."""
+    name = "(no name)" if record.name is None else _printable(record.name)
+    at = record.last_active_at.isoformat(sep=" ", timespec="seconds")
+    return f"{record.class_key:<16} {name:<32} {record.id[:12]}…  {record.storage_bytes:>10} bytes  {at}"
+
+
+def _lines(shown: Shown) -> list[tuple[str, str]]:
+    owner = shown["owner"]
+    texts = {
+        **shown,
+        "owner": "none" if owner is None else f"{owner['worker']} (pid {owner['pid']} on {owner['host']})",
+        "sockets_list": None,
+    }
+    return [(name, _printable(str(text))) for name, text in texts.items() if text is not None]
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
