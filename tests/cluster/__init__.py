@@ -1,0 +1,1 @@
+"""Tests of several real processes around one real Redis."""

@@ -1,0 +1,1 @@
+"""An app with an object class that only tests need."""
