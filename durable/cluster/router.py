@@ -362,6 +362,7 @@ class Router:
             if channel is None or message.epoch < channel.epoch:
                 return
             channel.epoch = message.epoch
+            channel.asleep = False  # who acts is awake; that it falls asleep is an operation of its own
             self._effects(message)
 
     def _finish(self, number: int) -> tuple[Channel, Pending] | None:

@@ -63,6 +63,9 @@ class DurableObject:
     max_queue: ClassVar[int | None] = None
     """Events that may wait; default from the settings."""
 
+    web_socket_error: ClassVar[str | None] = None
+    """A text frame for a socket whose `web_socket_message` raised; None: it hears nothing."""
+
     namespace: ClassVar[NamespaceDescriptor] = NamespaceDescriptor()
     """Where ids and stubs of this class come from."""
 

@@ -33,13 +33,14 @@ _decode_hello = msgspec.msgpack.Decoder(SocketHello).decode
 class WebSocket:
     """One client's connection. It stays the same across eviction, crashes and moves of the object."""
 
-    __slots__ = ("_hello", "_open", "_raw_hello", "_table", "gateway", "id", "received", "tags")
+    __slots__ = ("_hello", "_last_attachment", "_open", "_raw_hello", "_table", "gateway", "id", "received", "tags")
 
     def __init__(self, table: SocketTable, socket_id: str, gateway: str, raw_hello: bytes) -> None:
         self._table = table
         self._raw_hello = raw_hello
         self._hello: SocketHello | None = None
         self._open = False
+        self._last_attachment: bytes | None = None
         self.id = socket_id
         self.gateway = gateway
         self.tags: list[str] = []
@@ -68,10 +69,14 @@ class WebSocket:
 
     @property
     def attachment(self) -> Any:
-        """A value kept with the socket, also while the object sleeps; None at first. At most 16 KiB encoded."""
+        """A value kept with the socket, also while the object sleeps; None at first. At most 16 KiB encoded.
+
+        After the socket has closed (in `web_socket_close`) it can still be read.
+        """
         if not self._open:
-            return None
-        data = self._table.store().metadata.get_attachment(self.id)
+            data = self._last_attachment
+        else:
+            data = self._table.store().metadata.get_attachment(self.id)
         return None if data is None else codec.decode(data)
 
     @attachment.setter
@@ -180,6 +185,7 @@ class SocketTable:
 
     def forget(self, ws: WebSocket) -> None:
         """A socket has closed: it is not listed any more."""
+        ws._last_attachment = self.store().metadata.get_attachment(ws.id)
         ws._open = False
         self._sockets.pop(ws.id, None)
         self.store().metadata.remove_socket(ws.id)
