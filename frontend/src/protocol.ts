@@ -67,7 +67,8 @@ export type ClientFrame =
   | ({ readonly type: "presence" } & PresenceState)
   | { readonly type: "rename"; readonly name: string }
   | { readonly type: "history"; readonly before: number }
-  | { readonly type: "sync"; readonly since: number };
+  | { readonly type: "sync"; readonly since: number }
+  | { readonly type: "more"; readonly next: string };
 
 export interface Welcome {
   readonly type: "welcome";
@@ -80,6 +81,8 @@ export interface Welcome {
   readonly elements: readonly BoardElement[];
   /** False when `part` frames follow. */
   readonly complete: boolean;
+  /** Where a large board goes on: to be asked for with `more`. */
+  readonly next?: string;
   readonly limits: Limits;
 }
 
@@ -88,6 +91,8 @@ export interface Part {
   readonly elements: readonly BoardElement[];
   readonly messages: readonly Message[];
   readonly last: boolean;
+  /** Where a large board goes on: to be asked for with `more`. */
+  readonly next?: string;
 }
 
 export type ServerFrame =

@@ -220,6 +220,12 @@ export class RoomSession {
     this.update({ connection });
   }
 
+  /** A piece of the welcome is in: it is complete, its next piece is on its way, or a large board's next piece is to be asked for. */
+  private arrived(complete: boolean, next: string | undefined): void {
+    if (complete) this.settle();
+    else if (next !== undefined) this.send({ type: "more", next });
+  }
+
   private hear(text: string): void {
     const frame = parseFrame(text);
     if (frame) this.take(frame);
@@ -236,14 +242,14 @@ export class RoomSession {
         this.setUsers(frame.users);
         this.elements(frame.elements);
         this.socket.confirm();
-        if (frame.complete !== false) this.settle();
+        this.arrived(frame.complete !== false, frame.next);
         return;
       }
       case "part":
         for (const element of frame.elements) this.arriving?.ids?.add(element.id);
         this.update({ log: chat.merge(this.state.log, frame.messages) });
         this.elements(frame.elements);
-        if (frame.last) this.settle();
+        this.arrived(frame.last, frame.next);
         return;
       case "chat":
         this.reach(frame.seq);
