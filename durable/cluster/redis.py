@@ -8,6 +8,7 @@ confirms: losing it costs availability, never a double write.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -104,10 +105,16 @@ class RedisCluster:
         self._take_volume = self._redis.register_script((scripts / "take_volume.lua").read_text())
 
     async def _ask(self, answer: Any) -> Any:
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
         try:
-            return await answer
+            found = await answer
         except (RedisError, OSError) as error:
             raise RedisUnavailableError(f"Redis cannot be reached: {error}") from error
+        if task and task.cancelling() > cancelled_before:
+            # The client sends under `asyncio.wait_for`, which before Python 3.12 may swallow a cancellation.
+            raise asyncio.CancelledError
+        return found
 
     async def ping(self) -> None:
         """Raise RedisUnavailableError unless Redis answers."""
