@@ -127,6 +127,15 @@ class Home:
         client = self.client()
         return asyncio.run_coroutine_threadsafe(work(client), client.loop).result()
 
+    async def arun(self, work: Callable[[ClusterClient], Coroutine[Any, Any, T]]) -> T:
+        """`run` for asynchronous code, on any loop."""
+        client = self._client
+        if client is None or self._pid != os.getpid():
+            client = await asyncio.to_thread(self.client)
+        if asyncio.get_running_loop() is client.loop:
+            return await work(client)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(client), client.loop))
+
 
 def _start_in_background(conf: DurableSettings) -> ClusterClient:
     started: list[ClusterClient | BaseException] = []

@@ -66,6 +66,11 @@ class ObjectRecord(models.Model):
 
     class Meta:
         verbose_name = "object"
+        default_permissions = ["view"]
+        permissions = [
+            ("view_object_contents", "Can look into objects"),
+            ("operate_object", "Can call, evict and abort objects"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["class_key", "object_id"], name="durable_object_identity"),
         ]

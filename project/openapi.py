@@ -6,6 +6,7 @@ from typing import Any
 
 from counters import openapi as counters
 from durable.gateway.openapi import Paths, answer, openapi_document, operation
+from durable.inspector import openapi as inspector
 from limiter import openapi as limiter
 from rooms import openapi as rooms
 
@@ -73,6 +74,6 @@ def describe() -> dict[str, Any]:
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
-        paths={**counters.PATHS, **limiter.PATHS, **rooms.PATHS, **PATHS},
-        schemas={**counters.SCHEMAS, **limiter.SCHEMAS, **rooms.SCHEMAS},
+        paths={**counters.PATHS, **limiter.PATHS, **rooms.PATHS, **inspector.PATHS, **PATHS},
+        schemas={**counters.SCHEMAS, **limiter.SCHEMAS, **rooms.SCHEMAS, **inspector.SCHEMAS},
     )

@@ -4,6 +4,7 @@ Looking wakes nothing: an active object's worker answers beside its queue, and o
 is read.
 """
 
+from .asking import aask, ask
 from .inspector import Inspector, Shown, Tables
 from .records import Page, Record, list_records, stored_classes
 from .targets import find_class, find_object
@@ -15,6 +16,8 @@ __all__ = [
     "Record",
     "Shown",
     "Tables",
+    "aask",
+    "ask",
     "find_class",
     "find_object",
     "jsonable",

@@ -1,7 +1,4 @@
-"""One operator's questions and actions on objects, on the loop of this process's way to the cluster.
-
-From synchronous code: `home.run(lambda client: Inspector(client, conf, who).show(object_id))`.
-"""
+"""One operator's questions and actions on objects, on the loop of this process's way to the cluster; see `asking`."""
 
 from __future__ import annotations
 

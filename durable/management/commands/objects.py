@@ -5,11 +5,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
-from durable.client import ClusterClient, home
-from durable.conf import durable_settings
 from durable.errors import DurableError
-from durable.inspector import Inspector, Record, Shown, find_class, find_object, jsonable, list_records
+from durable.inspector import Inspector, Record, Shown, ask, find_class, find_object, jsonable, list_records
 from durable.management.arguments import shell_user
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
@@ -45,7 +44,9 @@ class Command(BaseCommand):
         call = actions.add_parser("call", help="call a method; prints what it returns as JSON")
         _target(call)
         call.add_argument("method", help="a public method of the class")
-        call.add_argument("arguments", nargs="?", default="[]", metavar="ARGS", help="a JSON list, such as '[5]'")
+        call.add_argument(
+            "arguments", nargs="?", default="[]", metavar="ARGS", help="a JSON list, such as '[5]'"
+        )
         call.add_argument("--kwargs", default="{}", help="a JSON object of arguments by name")
 
         _target(actions.add_parser("evict", help="put an object to sleep after its running event"))
@@ -61,6 +62,8 @@ class Command(BaseCommand):
             getattr(self, f"_{options['action']}")(options)
         except DurableError as error:
             raise CommandError(str(error)) from None
+        except DatabaseError as error:
+            raise CommandError(f"Django's database cannot be used ({error}); is it migrated?") from None
 
     def _list(self, options: dict[str, Any]) -> None:
         key = options["class_key"]
@@ -118,11 +121,7 @@ class Command(BaseCommand):
             attach_to_redis()
         except ServiceError as error:
             raise CommandError(str(error)) from None
-
-        def ask(client: ClusterClient) -> Coroutine[Any, Any, T]:
-            return question(Inspector(client, durable_settings(), shell_user()))
-
-        return home.run(ask)
+        return ask(shell_user(), question)
 
 
 def _target(parser: CommandParser) -> None:

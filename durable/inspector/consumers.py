@@ -1,0 +1,162 @@
+"""The REST endpoints about objects themselves: list, look, call, and the workers that own them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+from django.contrib.auth import get_user_model
+
+from durable.errors import NotCallableError, RemoteError, UnknownClassError
+from durable.gateway.auth import require
+from durable.gateway.http import HttpConsumer, Principal, Problem, Request, Response, json_response
+from durable.identity import ObjectId
+
+from .asking import aask
+from .records import Position, in_database, list_records
+from .targets import find_class, find_object
+from .values import jsonable
+
+DEFAULT_PAGE, MAX_PAGE = 50, 100
+MAX_CALL_BYTES = 4 * 1024 * 1024
+
+VIEW, OPERATE = "durable.view_objectrecord", "durable.operate_object"
+
+
+class Call(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a call: the method's arguments, by position and by name."""
+
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+
+
+_NO_ARGUMENTS = Call()
+
+
+class StaffWith:
+    """Lets in tokens with the scope `objects`, and sessions of staff users who have a permission."""
+
+    def __init__(self, permission: str) -> None:
+        self._permission = permission
+        self._require = require("objects", staff=True)
+
+    async def __call__(self, request: Request) -> Principal:
+        """The request's principal; raises a 401 or 403 Problem."""
+        principal = await self._require(request)
+        if "objects" not in principal.scopes:
+            name = principal.name.removeprefix("user:")
+            if not await in_database(_is_permitted, name, self._permission):
+                raise Problem(403, "forbidden", f"Your account lacks the permission {self._permission}.")
+        return principal
+
+
+def _is_permitted(username: str, permission: str) -> bool:
+    users = get_user_model()._default_manager
+    user = users.filter(**{get_user_model().USERNAME_FIELD: username}).first()
+    return user is not None and user.has_perm(permission)
+
+
+class ObjectsConsumer(HttpConsumer):
+    """`/objects`: the objects that have storage, in order of class, name and id."""
+
+    requires = StaffWith(VIEW)
+
+    async def get(self, request: Request) -> Response:
+        """One page, with `class`, `prefix`, `cursor` and `limit`."""
+        query = request.query
+        key = query.get("class") or None
+        if key is not None:
+            _check_class(key)
+        after = _decode_cursor(query["cursor"]) if query.get("cursor") else None
+        limit = _page_limit(query.get("limit"))
+        page = await in_database(list_records, key, prefix=query.get("prefix", ""), after=after, limit=limit)
+        following = None if page.next is None else _encode_cursor(page.next)
+        return json_response({"items": [record.document() for record in page.records], "next": following})
+
+
+class ObjectConsumer(HttpConsumer):
+    """`/objects/{class}/{name}`: one object, which is not woken."""
+
+    requires = StaffWith(VIEW)
+
+    async def get(self, request: Request) -> Response:
+        """State, owner, epoch, sockets, alarm, size and queue; an object that does not exist is `absent`."""
+        target = _target(request)
+        return json_response(await aask(request.principal.name, lambda inspector: inspector.show(target)))
+
+
+class CallConsumer(HttpConsumer):
+    """`/objects/{class}/{name}/call/{method}`: call a method as code does."""
+
+    requires = StaffWith(OPERATE)
+    max_body = MAX_CALL_BYTES
+
+    async def post(self, request: Request) -> Response:
+        """Answer `{"result": ...}`; what the method raised is a problem with the code `remote_error`."""
+        target, method = _target(request), request.kwargs["method"]
+        body = await request.json(Call, _NO_ARGUMENTS)
+        try:
+            result = await aask(
+                request.principal.name,
+                lambda inspector: inspector.call(target, method, body.args, body.kwargs),
+            )
+        except RemoteError as error:
+            raise Problem(
+                409 if error.declared else 500,
+                error.code,
+                error.message,
+                error_type=error.error_type,
+                delivered=error.delivered,
+            ) from None
+        except NotCallableError as error:
+            raise Problem(404, error.code, str(error)) from None
+        return json_response({"result": jsonable(result)})
+
+
+class WorkersConsumer(HttpConsumer):
+    """`/workers`: the processes that own objects."""
+
+    requires = StaffWith(VIEW)
+
+    async def get(self, request: Request) -> Response:
+        """All of them."""
+        found = await aask(request.principal.name, lambda inspector: inspector.workers())
+        return json_response({"items": found})
+
+
+def _target(request: Request) -> ObjectId:
+    key = request.kwargs["class"]
+    _check_class(key)
+    return find_object(key, request.kwargs["name"])
+
+
+def _check_class(key: str) -> None:
+    try:
+        find_class(key)
+    except UnknownClassError as error:
+        raise Problem(404, error.code, str(error)) from None
+
+
+def _page_limit(text: str | None) -> int:
+    if not text:
+        return DEFAULT_PAGE
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_PAGE):
+        raise Problem(400, "bad_query", f"limit must be a number from 1 to {MAX_PAGE}.")
+    return int(text)
+
+
+def _encode_cursor(position: Position) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([1, *position])).decode("ascii").rstrip("=")
+
+
+def _decode_cursor(text: str) -> Position:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        version, *position = msgspec.json.decode(raw, type=tuple[int, str, str, str])
+    except (binascii.Error, ValueError):
+        version, position = 0, []
+    if version != 1:
+        raise Problem(400, "bad_cursor", "This cursor is not valid; begin again without one.")
+    return position[0], position[1], position[2]
