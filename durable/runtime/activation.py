@@ -138,6 +138,11 @@ class Activation:
             self._task.cancel()
         self._wake()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is about to end."""
+        return self._leave is not None and self.state is not State.GONE
+
     def is_idle(self, now: float) -> bool:
         """Whether nothing has happened here for the class's idle time, and nothing is under way."""
         return (
@@ -241,10 +246,14 @@ class Activation:
 
     async def _handle(self, event: Event) -> None:
         if self._instance is None and event.needs_instance:
-            failure = await self._start_instance()
+            try:
+                failure = await self._start_instance()
+            except asyncio.CancelledError:
+                event.answer.not_owner(None)
+                raise
             if failure is not None:
                 for waiting in [event, *self.mailbox.drain()]:
-                    waiting.answer.fail(failure)
+                    self._fail(waiting, failure)
                 return
         if event.concurrent:
             self._start_beside(event)
@@ -260,12 +269,10 @@ class Activation:
         delay = START_DELAYS[min(self._start_failures, len(START_DELAYS) - 1)]
         if delay:
             await asyncio.sleep(delay)
-        failures: list[BaseException] = []
-        first = Event("start", _start, _Note(failures))
-        await self._run(first)
-        if failures:
+        failure = await self._run(Event("start", _start))
+        if failure is not None:
             self._start_failures += 1
-            return failures[0]
+            return failure
         self._start_failures = 0
         if self._resume_due:
             self._resume_due = False
@@ -274,8 +281,8 @@ class Activation:
                 return await self._start_instance()
         return None
 
-    async def _run(self, event: Event) -> None:
-        """Handle one event in its own transaction and hand over what it produced."""
+    async def _run(self, event: Event) -> BaseException | None:
+        """Handle one event in its own transaction and hand over what it produced; what it failed with, if it did."""
         self.running = event
         event.deadline = self.host.clock() + self.event_timeout
         token = current_event.set(event)
@@ -284,14 +291,17 @@ class Activation:
             if self._timed_out:  # the handler took no notice
                 raise asyncio.CancelledError
             self._succeed(event, value)
+            return None
         except asyncio.CancelledError:
             self._roll_back(event)
             if not self._timed_out:
                 event.answer.not_owner(None)
                 raise
-            self._fail(event, self._why_cancelled(event))
+            reason = self._why_cancelled(event)
+            self._fail(event, reason)
+            return reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            self._judge(event, error)
+            return self._judge(event, error)
         finally:
             current_event.reset(token)
             self.running = None
@@ -372,8 +382,8 @@ class Activation:
 
         self.outbox.put(self.open_store().transactions.seq, emit, barrier)
 
-    def _judge(self, event: Event, error: BaseException) -> None:
-        """An event has raised: decide what it means for the instance, and tell who waits."""
+    def _judge(self, event: Event, error: BaseException) -> BaseException:
+        """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
         store = self.open_store()
         wrote = store.transactions.writing or event.flushed
         self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
@@ -381,12 +391,17 @@ class Activation:
             log.warning("%s: fenced: another owner has taken it", self)
             self.leave(Leave.LOST)
             event.answer.not_owner(None)
-            return
+            return MovedError("another owner has taken this object", delivered="no")
         if not isinstance(error, DurableError):
             log.error("%s: %s failed", self, event.label, exc_info=error)
         elif isinstance(error, StorageError):
             log.warning("%s: %s failed: %s", self, event.label, error)
+        if event.socket is not None and self.kind.web_socket_error is not None:
+            ws = self.sockets.get(event.socket[0])
+            if ws is not None:
+                event.effects.append((ws.gateway, ("send", [ws.id], self.kind.web_socket_error, None)))
         self._fail(event, error)
+        return error
 
     def _fail(self, event: Event, error: BaseException) -> None:
         self._release(event, event.answer.fail, error)
@@ -590,7 +605,10 @@ class Activation:
             if why is not Leave.LOST:
                 store.log.sync_soon()
                 await self._settle(store)
-            await self.host.close(self, store, why)
+            try:
+                await self.host.close(self, store, why)
+            except Exception:
+                log.exception("%s: its file could not be closed", self)
             self.store = None
         self.state = State.GONE
         self.host.left(self, why, self.mailbox.drain())
@@ -608,24 +626,6 @@ class Activation:
 
     def __str__(self) -> str:
         return f"{self.kind.key} {self.object_id.name or str(self.object_id)!r}"
-
-
-class _Note:
-    """An answer that keeps the error, if there is one."""
-
-    def __init__(self, failures: list[BaseException]) -> None:
-        self._failures = failures
-
-    def reply(self, value: bytes | None) -> None:
-        """Nothing to keep."""
-
-    def fail(self, error: BaseException) -> None:
-        """Keep the error."""
-        self._failures.append(error)
-
-    def not_owner(self, owner: str | None) -> None:
-        """Keep that the object has moved."""
-        self._failures.append(MovedError("the object has moved", delivered="no"))
 
 
 class _Result:

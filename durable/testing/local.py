@@ -205,10 +205,16 @@ class LocalObjects:
         for worker in self._workers:
             await worker.wake_due()
         await self._until(lambda: not self._due(), "the alarms that are due to run")
+        await self._until(lambda: not self._leaving(), "idle objects to fall asleep")
         await self.settle()
 
     def _due(self) -> list[str]:
         return [reference for reference, at in self.cluster.alarms.items() if at <= self.clock.now()]
+
+    def _leaving(self) -> bool:
+        return any(
+            activation.leaving for worker in self._workers for activation in worker.host.activations.values()
+        )
 
     # -- waiting
 

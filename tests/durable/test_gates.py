@@ -86,6 +86,34 @@ async def test_G3_a_failing_start_tells_who_waits_and_is_tried_again(local: Loca
     assert await do(lab(), get, "begun") == 2
 
 
+async def test_G3_who_waited_for_a_start_that_was_cut_off_is_served_by_the_next_one(
+    local: LocalObjects,
+) -> None:
+    starts, starting, go = [], asyncio.Event(), asyncio.Event()
+
+    async def start(obj: Lab) -> None:
+        starts.append(1)
+        if len(starts) == 2:
+            starting.set()
+            await go.wait()
+
+    HOOKS["start"] = start
+    local.commits.hold()
+    write = asyncio.create_task(lab().increment())
+    await local.commits.waiting()
+    local.commits.pass_through()
+    abort = asyncio.create_task(do(lab(), lambda obj: obj.ctx.abort()))  # the next event has to start anew
+    read = asyncio.create_task(lab().value())
+    await starting.wait()
+    local.commits.fail()
+    local.commits.release()  # the write is lost while start runs: this incarnation ends
+    for call in (write, abort):
+        with pytest.raises(DurableError):
+            await call
+    go.set()
+    assert await read in (0, 1)
+
+
 async def test_G4_a_reply_waits_until_its_write_is_durable(local: LocalObjects) -> None:
     with local.commits.held():
         reply = asyncio.create_task(lab().increment())

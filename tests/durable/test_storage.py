@@ -1,0 +1,306 @@
+"""Key-value storage and transactions, as an object sees them."""
+
+import sqlite3
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from durable import RemoteError
+from durable.errors import DurableError, StorageError, StorageLimitError, ValueRefusedError
+from durable.testing import LocalObjects
+from tests.durable.lab import Lab, RelaxedLab, do, get, lab, put
+
+
+async def test_S1_a_missing_key_gives_the_default_and_None_is_a_value(local: LocalObjects) -> None:
+    def look(obj: Lab) -> list[Any]:
+        storage = obj.ctx.storage
+        storage.put("none", None)
+        return [
+            storage.get("missing"),
+            storage.get("missing", 7),
+            storage.get("none", 7),
+            storage.get_many(["none", "x"]),
+        ]
+
+    assert await do(lab(), look) == [None, 7, None, {"none": None}]
+
+
+async def test_S1_what_is_stored_is_a_copy(local: LocalObjects) -> None:
+    def mutate(obj: Lab) -> Any:
+        value = [1]
+        put(obj, "key", value)
+        value.append(2)
+        get(obj, "key").append(3)
+        return get(obj, "key")
+
+    assert await do(lab(), mutate) == [1]
+
+
+async def test_S1_delete_tells_what_existed(local: LocalObjects) -> None:
+    def delete(obj: Lab) -> list[Any]:
+        storage = obj.ctx.storage
+        storage.put_many({"a": 1, "b": 2, "c": 3})
+        return [
+            storage.delete("a"),
+            storage.delete("a"),
+            storage.delete_many(["b", "c", "d"]),
+            storage.list(),
+        ]
+
+    assert await do(lab(), delete) == [True, False, 2, {}]
+
+
+KEYS = st.text(min_size=1, max_size=6) | st.text("ab\x7f\U0010ffff\ud7ff", min_size=1, max_size=4)
+BOUND = st.none() | KEYS
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_S2_list_is_what_a_sorted_dict_would_give(storage: Any, data: st.DataObject) -> None:
+    items = data.draw(st.dictionaries(KEYS, st.integers(), max_size=12))
+    storage.delete(*storage.list())
+    storage.put_many(items)
+    for _ in range(6):
+        prefix, start, after, end = (data.draw(BOUND) for _ in range(4))
+        if data.draw(st.booleans()):
+            start = None
+        else:
+            after = None
+        reverse, limit = data.draw(st.booleans()), data.draw(st.none() | st.integers(1, 5))
+        expected = [
+            key
+            for key in sorted(items, key=str.encode, reverse=reverse)
+            if (prefix is None or key.startswith(prefix))
+            and (start is None or key.encode() >= start.encode())
+            and (after is None or key.encode() > after.encode())
+            and (end is None or key.encode() < end.encode())
+        ][:limit]
+        found = storage.list(prefix, start, after, end, reverse=reverse, limit=limit)
+        assert list(found.items()) == [(key, items[key]) for key in expected]
+
+
+async def test_S2_contradictory_arguments_raise(local: LocalObjects) -> None:
+    for arguments in ({"start": "a", "start_after": "b"}, {"limit": 0}, {"limit": -1}, {"limit": True}):
+        with pytest.raises(RemoteError, match="ValueError"):
+            await do(lab(), lambda obj, given: obj.ctx.storage.list(**given), arguments)
+
+
+@pytest.mark.parametrize("key", ["k" * 2048, "é" * 1024])
+async def test_S3_the_longest_key_works(local: LocalObjects, key: str) -> None:
+    await do(lab(), put, key, 1)
+    assert await do(lab(), get, key) == 1
+
+
+@pytest.mark.parametrize("key", ["", "k" * 2049, "é" * 1025])
+async def test_S3_a_key_beyond_is_refused(local: LocalObjects, key: str) -> None:
+    with pytest.raises(StorageLimitError):
+        await do(lab(), put, key, 1)
+    with pytest.raises(StorageLimitError):
+        await do(lab(), get, key)
+
+
+async def test_S3_a_key_that_is_no_text_is_refused(local: LocalObjects) -> None:
+    with pytest.raises(RemoteError, match="TypeError"):
+        await do(lab(), put, 5, 1)
+    with pytest.raises(DurableError):
+        await do(lab(), lambda obj: put(obj, "\ud800", 1))
+    assert await lab().increment() == 1
+
+
+async def test_S3_a_value_up_to_2_MiB_is_kept_and_beyond_is_refused(local: LocalObjects) -> None:
+    most = 2 * 1024 * 1024 - 6  # the encoding of bytes takes six more
+    await do(lab(), lambda obj: put(obj, "key", b"x" * most))
+    assert await do(lab(), lambda obj: len(get(obj, "key"))) == most
+    with pytest.raises(StorageLimitError):
+        await do(lab(), lambda obj: put(obj, "key", b"x" * (most + 1)))
+
+
+async def test_S3_a_multi_put_stores_all_or_nothing(local: LocalObjects) -> None:
+    def put_some(obj: Lab) -> Any:
+        for bad in (
+            {"good": 1, "k" * 3000: 1},
+            {"good": 1, "bad": object()},
+            {"good": 1, "big": b"x" * 2**21},
+        ):
+            with pytest.raises((StorageLimitError, ValueRefusedError)):
+                obj.ctx.storage.put_many(bad)
+        return obj.ctx.storage.list()
+
+    assert await do(lab(), put_some) == {}
+
+
+async def test_S4_delete_all_removes_everything_and_the_object_is_usable(local: LocalObjects) -> None:
+    def fill(obj: Lab) -> None:
+        put(obj, "key", 1)
+        sql = obj.ctx.storage.sql
+        sql.exec("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        sql.exec("CREATE TABLE child (parent INTEGER REFERENCES parent)")
+        sql.exec("CREATE VIEW seen AS SELECT * FROM child")
+        sql.exec("CREATE VIRTUAL TABLE words USING fts5(text)")
+        sql.exec("INSERT INTO parent VALUES (1)")
+        sql.exec("INSERT INTO child VALUES (1)")
+        obj.ctx.storage.set_alarm(obj.ctx.now() + 1000)
+
+    def wipe(obj: Lab) -> list[Any]:
+        obj.ctx.storage.delete_all()
+        put(obj, "new", 2)
+        tables = obj.ctx.storage.sql.exec(
+            "SELECT name FROM sqlite_schema WHERE name NOT LIKE '%_do%'"
+        ).to_list()
+        return [obj.ctx.storage.list(), tables, obj.ctx.storage.get_alarm()]
+
+    await do(lab(), fill)
+    assert await do(lab(), wipe) == [{"new": 2}, [], None]
+    assert local.alarm(lab()) is None
+    await local.crash()
+    assert await do(lab(), lambda obj: obj.ctx.storage.list()) == {"new": 2}
+
+
+async def test_S4_delete_all_is_undone_with_its_event(local: LocalObjects) -> None:
+    def wipe_then_fail(obj: Lab) -> None:
+        obj.ctx.storage.delete_all()
+        raise ValueError("no")
+
+    await lab().increment()
+    with pytest.raises(RemoteError):
+        await do(lab(), wipe_then_fail)
+    assert await lab().value() == 1
+
+
+async def test_S4_an_object_left_empty_loses_file_and_catalog_row_once_idle(local: LocalObjects) -> None:
+    await lab().increment()
+    assert len(local.catalog.entries) == 1
+    await do(lab(), lambda obj: obj.ctx.storage.delete_all())
+    assert local.has_file(lab())
+    await local.advance(11)
+    assert not local.is_active(lab())
+    assert not local.has_file(lab())
+    assert local.catalog.entries == {}
+    assert await lab().increment() == 1
+
+
+async def test_S7_transaction_rolls_back_on_an_exception_and_rethrows(local: LocalObjects) -> None:
+    def attempt(obj: Lab) -> list[Any]:
+        put(obj, "before", 1)
+        with pytest.raises(KeyError), obj.ctx.storage.transaction():
+            put(obj, "inside", 1)
+            raise KeyError
+        return list(obj.ctx.storage.list())
+
+    assert await do(lab(), attempt) == ["before"]
+
+
+async def test_S7_nested_only_the_inner_part_is_undone(local: LocalObjects) -> None:
+    def attempt(obj: Lab) -> list[Any]:
+        with obj.ctx.storage.transaction():
+            put(obj, "outer", 1)
+            with pytest.raises(KeyError), obj.ctx.storage.transaction():
+                put(obj, "inner", 1)
+                raise KeyError
+            put(obj, "after", 1)
+        return list(obj.ctx.storage.list())
+
+    assert await do(lab(), attempt) == ["after", "outer"]
+
+
+async def test_S7_an_alarm_set_inside_follows_the_transaction(local: LocalObjects) -> None:
+    def attempt(obj: Lab) -> int | None:
+        obj.ctx.storage.set_alarm(1_900_000_000_000)
+        with pytest.raises(KeyError), obj.ctx.storage.transaction():
+            obj.ctx.storage.set_alarm(1_950_000_000_000)
+            raise KeyError
+        return obj.ctx.storage.get_alarm()
+
+    assert await do(lab(), attempt) == 1_900_000_000_000
+    await local.settle()
+    assert local.alarm(lab()) == 1_900_000_000_000
+
+
+async def test_S7_a_transaction_that_only_reads_is_harmless(local: LocalObjects) -> None:
+    def attempt(obj: Lab) -> int:
+        with obj.ctx.storage.transaction():
+            return obj.ctx.storage.get("value", 0)  # type: ignore[no-any-return]
+
+    assert await do(lab(), attempt) == 0
+    assert await lab().increment() == 1
+
+
+async def test_S10_foreign_keys_are_on_and_integers_exact(local: LocalObjects) -> None:
+    def attempt(obj: Lab) -> Any:
+        sql = obj.ctx.storage.sql
+        sql.exec("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        sql.exec("CREATE TABLE child (parent INTEGER REFERENCES parent)")
+        with pytest.raises(StorageError, match="FOREIGN KEY"):
+            sql.exec("INSERT INTO child VALUES (9)")
+        return sql.exec("SELECT ?, ?", 2**63 - 1, -(2**63)).one()
+
+    assert await do(lab(), attempt) == (2**63 - 1, -(2**63))
+
+
+async def test_S11_migrations_run_once_in_order_with_their_version(local: LocalObjects) -> None:
+    ran = []
+    one = [lambda ctx: (ran.append(1), ctx.storage.sql.exec("CREATE TABLE t (x)"))]
+    two = [*one, lambda ctx: (ran.append(2), ctx.storage.sql.exec("ALTER TABLE t ADD COLUMN y"))]
+    try:
+        Lab.migrations = one
+        await do(lab(), lambda obj: obj.ctx.storage.sql.exec("INSERT INTO t VALUES (1)").rows_written)
+        await local.crash()
+        Lab.migrations = two
+        columns = "SELECT x, y FROM t"
+        assert await do(lab(), lambda obj: obj.ctx.storage.sql.exec(columns).one()) == (1, None)
+        await local.crash()
+        await lab().value()
+        assert ran == [1, 2]
+        Lab.migrations = one
+        await local.crash()
+        with pytest.raises(StorageError, match="newer code"):
+            await lab().value()
+    finally:
+        Lab.migrations = ()
+
+
+async def test_S11_migrations_of_plain_sql_make_no_file_by_themselves(local: LocalObjects) -> None:
+    try:
+        Lab.migrations = ["CREATE TABLE t (x)", "CREATE INDEX i ON t (x)"]
+        assert await do(lab(), lambda obj: obj.ctx.storage.sql.exec("SELECT count(*) FROM t").one()) == (0,)
+        await local.evict(lab())
+        assert not local.has_file(lab())
+        await do(lab(), lambda obj: obj.ctx.storage.sql.exec("INSERT INTO t VALUES (1)").rows_written)
+        await local.crash()
+        assert await do(lab(), lambda obj: obj.ctx.storage.sql.exec("SELECT count(*) FROM t").one()) == (1,)
+    finally:
+        Lab.migrations = ()
+
+
+async def test_S13_a_relaxed_reply_leaves_before_the_sync(local: LocalObjects) -> None:
+    stub = lab(kind=RelaxedLab)
+    with local.commits.held():
+        assert await stub.increment() == 1
+        assert await stub.value() == 1
+
+
+async def test_S13_a_relaxed_write_survives_the_death_of_its_worker(local: LocalObjects) -> None:
+    stub = lab(kind=RelaxedLab)
+    with local.commits.held():
+        await stub.increment()
+        await local.crash()
+    assert await stub.value() == 1
+
+
+async def test_S13_a_relaxed_write_is_synced_within_a_second(local: LocalObjects) -> None:
+    local.commits.hold()
+    await lab(kind=RelaxedLab).increment()
+    await local.commits.waiting()
+    local.commits.release()
+    assert local.commits.syncs == 1
+
+
+async def test_S12_the_file_is_a_plain_SQLite_file(local: LocalObjects) -> None:
+    await do(lab(), lambda obj: obj.ctx.storage.sql.exec("CREATE TABLE t AS SELECT 5 AS x").rows_written)
+    await local.evict(lab())
+    (path,) = local.conf.data_dir.rglob("*.sqlite3")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT x FROM t").fetchall() == [(5,)]
+    connection.close()
