@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from durable.errors import InvalidNameError
 
@@ -75,6 +76,7 @@ def check_name(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=8192)  # hot objects are named again with every request
 def id_from_name(key: str, name: str) -> ObjectId:
     """The id of the object of class `key` that is called `name`: the same in every process at every time."""
     body = bytearray(_digest(b"durable-name", key, check_name(name).encode(), _BODY))
