@@ -50,15 +50,14 @@ class KeyValue:
 
     def get(self, key: str, default: Any = None) -> Any:
         """A copy of the value of `key`, or `default`."""
-        found = self._database.row(_GET, (check_storage_key(key),))
-        return default if found is None else codec.decode(found[0])
+        rows = self._transactions.read(_GET, (check_storage_key(key),))
+        return codec.decode(rows[0][0]) if rows else default
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those of `keys` that exist."""
         found = {}
         for key in keys:
-            row = self._database.row(_GET, (check_storage_key(key),))
-            if row is not None:
+            for row in self._transactions.read(_GET, (check_storage_key(key),)):
                 found[key] = codec.decode(row[0])
         return found
 
@@ -72,20 +71,16 @@ class KeyValue:
                     f"a value has at most {MAX_VALUE_BYTES} bytes encoded; that of {key!r} has {len(data)}"
                 )
             rows.append((check_storage_key(key), data))
-        if rows:
-            self._transactions.begin_write()
         for row in rows:
-            self._database.run(_PUT, row)
+            self._transactions.write(_PUT, row)
 
     def delete(self, *keys: str) -> int:
         """Delete `keys`; returns how many of them existed."""
         for key in keys:
             check_storage_key(key)
-        if keys:
-            self._transactions.begin_write()
         deleted = 0
         for key in keys:
-            self._database.run(_DELETE, (key,))
+            self._transactions.write(_DELETE, (key,))
             deleted += self._database.connection.changes()
         return deleted
 
@@ -125,4 +120,4 @@ class KeyValue:
         if limit is not None:
             sql += " LIMIT ?"
             bindings.append(limit)  # type: ignore[arg-type]
-        return {key: codec.decode(value) for key, value in self._database.rows(sql, tuple(bindings))}
+        return {key: codec.decode(value) for key, value in self._transactions.read(sql, tuple(bindings))}

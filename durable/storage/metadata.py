@@ -56,8 +56,7 @@ class Metadata:
 
     def set_alarm(self, at: int | None, retries: int = 0, error: str | None = None) -> None:
         """Set the alarm to `at` (ms since the epoch), or clear it."""
-        self._transactions.begin_write()
-        self._database.run(
+        self._transactions.write(
             "UPDATE _do_meta SET alarm = ?1, alarm_retries = ?2, alarm_error = ?3", (at, retries, error)
         )
 
@@ -73,11 +72,11 @@ class Metadata:
 
     def put_call(self, caller: str, slot: int, number: int, outcome: bytes | None, now: int) -> None:
         """Remember the outcome of a writing call; it replaces the slot's previous one, which its caller has."""
-        self._database.run(_PUT_CALL, (caller, slot, number, outcome, now))
+        self._transactions.write(_PUT_CALL, (caller, slot, number, outcome, now))
 
     def forget_calls(self, prefix: str, before: int) -> None:
         """Forget calls of callers that begin with `prefix`, answered before `before` (ms). In an event that writes."""
-        self._database.run("DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before))
+        self._transactions.write("DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before))
 
     # -- sockets
 
@@ -93,20 +92,18 @@ class Metadata:
 
     def add_socket(self, row: SocketRow, now: int) -> None:
         """Remember an accepted socket."""
-        self._transactions.begin_write()
-        self._database.run(
+        self._transactions.write(
             "INSERT INTO _do_sockets (id, gateway, tags, hello, received, accepted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             (row.id, row.gateway, _tags_encoder.encode(row.tags).decode(), row.hello, row.received, now),
         )
 
     def remove_socket(self, socket_id: str) -> None:
         """Forget a socket."""
-        self._transactions.begin_write()
-        self._database.run("DELETE FROM _do_sockets WHERE id = ?1", (socket_id,))
+        self._transactions.write("DELETE FROM _do_sockets WHERE id = ?1", (socket_id,))
 
     def set_received(self, socket_id: str, number: int) -> None:
         """Remember that frame `number` of the socket has been handled. Part of an event that writes anyway."""
-        self._database.run("UPDATE _do_sockets SET received = ?2 WHERE id = ?1", (socket_id, number))
+        self._transactions.write("UPDATE _do_sockets SET received = ?2 WHERE id = ?1", (socket_id, number))
 
     def get_attachment(self, socket_id: str) -> bytes | None:
         """The encoded attachment of a socket, or None."""
@@ -115,8 +112,7 @@ class Metadata:
 
     def set_attachment(self, socket_id: str, data: bytes) -> None:
         """Replace the attachment of a socket."""
-        self._transactions.begin_write()
-        self._database.run("UPDATE _do_sockets SET attachment = ?2 WHERE id = ?1", (socket_id, data))
+        self._transactions.write("UPDATE _do_sockets SET attachment = ?2 WHERE id = ?1", (socket_id, data))
 
     # -- auto-response
 
@@ -129,8 +125,7 @@ class Metadata:
         """Replace the auto-response; None clears it."""
         if (self.auto_response() or (None, None)) == (request, response):
             return
-        self._transactions.begin_write()
-        self._database.run("UPDATE _do_meta SET auto_request = ?1, auto_response = ?2", (request, response))
+        self._transactions.write("UPDATE _do_meta SET auto_request = ?1, auto_response = ?2", (request, response))
 
     # -- the class's schema
 
@@ -140,31 +135,27 @@ class Metadata:
 
     def set_class_version(self, version: int) -> None:
         """Remember that the first `version` migrations have run."""
-        self._transactions.begin_write()
-        self._database.run("UPDATE _do_meta SET class_version = ?1", (version,))
+        self._transactions.write("UPDATE _do_meta SET class_version = ?1", (version,))
 
     # -- everything
 
     def wipe(self) -> None:
         """Delete all that the class has stored, and the alarm; sockets and answered calls stay."""
-        self._transactions.begin_write()
-        self._database.run("DELETE FROM _do_kv")
+        self._transactions.write("DELETE FROM _do_kv")
         self.set_alarm(None)
-        self._database.run("PRAGMA defer_foreign_keys=ON")
-        with self._database.trusted():
-            self._drop_own_tables()
+        self._transactions.write("PRAGMA defer_foreign_keys=ON")
+        self._drop_own_tables()
 
     def _drop_own_tables(self) -> None:
-        cursor = self._database.connection.cursor()
         own = (
             "SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'trigger', 'table') "
             "AND name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
             "ORDER BY type = 'table', sql LIKE 'CREATE VIRTUAL%' DESC LIMIT 1"
         )
-        while found := cursor.execute(own).fetchall():
+        while found := self._transactions.read(own):
             kind, name = found[0]
             quoted = str(name).replace('"', '""')
-            cursor.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+            self._transactions.write(f'DROP {kind} IF EXISTS "{quoted}"')
 
     def is_empty(self) -> bool:
         """Whether nothing is stored here that anybody could ask for: such an object needs no file."""

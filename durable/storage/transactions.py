@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 
@@ -51,6 +52,24 @@ class Transactions:
         except apsw.Error as error:
             raise storage_failure(error) from error
         self.writing = True
+
+    def write(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
+        """Run a writing statement of the runtime's as part of the event. Raises StorageError."""
+        self.begin_write()
+        try:
+            self._database.run(sql, bindings)
+        except apsw.Error as error:
+            failure = storage_failure(error)
+            if self.lost():  # going on would write outside any transaction
+                self.doom(failure)
+            raise failure from error
+
+    def read(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a query of the runtime's. Raises StorageError."""
+        try:
+            return self._database.rows(sql, bindings)
+        except apsw.Error as error:
+            raise storage_failure(error) from error
 
     def commit(self) -> int:
         """Commit what the event wrote (not yet synced); returns the commit's number. Raises FencedError."""
