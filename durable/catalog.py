@@ -15,7 +15,6 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, transaction
 
 from durable.identity import ObjectId
-from durable.models import ObjectRecord
+from durable.models import ObjectRecord, moment
 from durable.runtime.host import CatalogEntry
 from durable.storage.store import object_path
 
@@ -39,8 +38,6 @@ STOP_SECONDS = 4.0
 FOLDER = "catalog"
 
 _UPDATED = ["name", "created_at", "last_active_at", "storage_bytes", "alarm_at"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(CatalogEntry).decode
@@ -242,15 +239,8 @@ def _record(entry: CatalogEntry) -> ObjectRecord:
         class_key=entry.key,
         object_id=entry.id,
         name=entry.name or "",
-        created_at=_moment(entry.created_at),
-        last_active_at=_moment(entry.last_active),
+        created_at=moment(entry.created_at),
+        last_active_at=moment(entry.last_active),
         storage_bytes=entry.storage_bytes,
-        alarm_at=None if entry.alarm is None else _moment(entry.alarm),
+        alarm_at=None if entry.alarm is None else moment(entry.alarm),
     )
-
-
-def _moment(ms: int) -> datetime:
-    try:
-        return _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError:
-        return _LATEST

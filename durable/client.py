@@ -18,6 +18,7 @@ from durable.cluster.redis import RedisCluster
 from durable.cluster.router import Router
 from durable.conf import DurableSettings, durable_settings
 from durable.core.envelope import Effects
+from durable.errors import UnavailableError
 from durable.identity import ObjectId
 from durable.runtime.namespace import Dispatcher, dispatch
 
@@ -42,7 +43,9 @@ class ClusterClient:
         me: str | None = None,
     ) -> None:
         if conf.redis_url is None:
-            raise RuntimeError("there is no REDIS_URL: start the service with `manage.py serve`, or set it")
+            raise UnavailableError(
+                "there is no REDIS_URL: start the service with `manage.py serve`, or set it"
+            )
         self.loop = asyncio.get_running_loop()
         self.redis = RedisCluster(conf.redis_url)
         self.directory = Directory(self.redis)

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from django.db import connections, models
@@ -14,6 +14,16 @@ from .identity import MAX_NAME_BYTES
 _MARK = "dr"
 _PREFIX_CHARACTERS = 10
 _LAST_USED_PRECISION = timedelta(minutes=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def moment(ms: int) -> datetime:
+    """Milliseconds since the epoch, as the runtime counts, as a time; the latest there is for what lies beyond."""
+    try:
+        return _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return _LATEST
 
 
 class ObjectRecordQuerySet(models.QuerySet["ObjectRecord"]):

@@ -12,7 +12,8 @@ from durable.conf import durable_settings
 from durable.models import ApiToken, AuditEntry
 
 
-def _who(request: HttpRequest) -> str:
+def who(request: HttpRequest) -> str:
+    """The user, as the audit log names them."""
     return f"user:{request.user.get_username()}"
 
 
@@ -59,7 +60,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
         made, text = ApiToken.prepare(obj.name, obj.scopes)
         obj.prefix, obj.digest, obj.scopes = made.prefix, made.digest, made.scopes
         super().save_model(request, obj, form, change)
-        AuditEntry.record(_who(request), "token.create", token=str(obj), scopes=obj.scopes)
+        AuditEntry.record(who(request), "token.create", token=str(obj), scopes=obj.scopes)
         request.new_api_token = text  # type: ignore[attr-defined]  # travels to response_add only
 
     def response_add(
@@ -79,6 +80,6 @@ class ApiTokenAdmin(admin.ModelAdmin):
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
-            AuditEntry.record(_who(request), "token.revoke", token=str(token))
+            AuditEntry.record(who(request), "token.revoke", token=str(token))
             token.revoke()
         self.message_user(request, "Revoked. Gateways refuse them within a second.", messages.SUCCESS)

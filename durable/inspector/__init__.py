@@ -6,8 +6,16 @@ is read.
 
 from .asking import aask, ask
 from .inspector import Inspector, Shown, Tables
-from .records import Page, Record, list_records, stored_classes
-from .targets import find_class, find_object
+from .records import (
+    Page,
+    Record,
+    decode_position,
+    encode_position,
+    list_records,
+    records_of_id,
+    stored_classes,
+)
+from .targets import class_keys, find_class, find_object
 from .values import jsonable
 
 __all__ = [
@@ -18,9 +26,13 @@ __all__ = [
     "Tables",
     "aask",
     "ask",
+    "class_keys",
+    "decode_position",
+    "encode_position",
     "find_class",
     "find_object",
     "jsonable",
     "list_records",
+    "records_of_id",
     "stored_classes",
 ]

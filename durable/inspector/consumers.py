@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import msgspec
 from django.contrib.auth import get_user_model
 
-from durable.errors import NotCallableError, RemoteError, UnknownClassError
+from durable.errors import (
+    ArgumentError,
+    NotCallableError,
+    RemoteError,
+    UnknownClassError,
+    ValueRefusedError,
+)
 from durable.gateway.auth import require
 from durable.gateway.http import HttpConsumer, Principal, Problem, Request, Response, json_response
 from durable.identity import ObjectId
 
 from .asking import aask
-from .records import Position, in_database, list_records
+from .records import decode_position, encode_position, in_database, list_records
 from .targets import find_class, find_object
 from .values import jsonable
 
@@ -69,10 +73,14 @@ class ObjectsConsumer(HttpConsumer):
         key = query.get("class") or None
         if key is not None:
             _check_class(key)
-        after = _decode_cursor(query["cursor"]) if query.get("cursor") else None
+        cursor = query.get("cursor")
+        try:
+            after = decode_position(cursor) if cursor else None
+        except ValueError:
+            raise Problem(400, "bad_cursor", "This cursor is not valid; begin again without one.") from None
         limit = _page_limit(query.get("limit"))
         page = await in_database(list_records, key, prefix=query.get("prefix", ""), after=after, limit=limit)
-        following = None if page.next is None else _encode_cursor(page.next)
+        following = None if page.next is None else encode_position(page.next)
         return json_response({"items": [record.document() for record in page.records], "next": following})
 
 
@@ -112,6 +120,8 @@ class CallConsumer(HttpConsumer):
             ) from None
         except NotCallableError as error:
             raise Problem(404, error.code, str(error)) from None
+        except (ArgumentError, ValueRefusedError) as error:
+            raise Problem(422, error.code, str(error)) from None
         return json_response({"result": jsonable(result)})
 
 
@@ -145,18 +155,3 @@ def _page_limit(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_PAGE):
         raise Problem(400, "bad_query", f"limit must be a number from 1 to {MAX_PAGE}.")
     return int(text)
-
-
-def _encode_cursor(position: Position) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([1, *position])).decode("ascii").rstrip("=")
-
-
-def _decode_cursor(text: str) -> Position:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        version, *position = msgspec.json.decode(raw, type=tuple[int, str, str, str])
-    except (binascii.Error, ValueError):
-        version, position = 0, []
-    if version != 1:
-        raise Problem(400, "bad_cursor", "This cursor is not valid; begin again without one.")
-    return position[0], position[1], position[2]

@@ -17,7 +17,7 @@ from durable.core import codec
 from durable.core.envelope import Target
 from durable.errors import ArgumentError, DurableError, NotCallableError, UnavailableError, error_from_wire
 from durable.identity import ObjectId
-from durable.models import AuditEntry
+from durable.models import AuditEntry, moment
 from durable.runtime.commands import read_tables
 from durable.runtime.signatures import find_method
 from durable.storage.store import object_path
@@ -240,7 +240,7 @@ def _owner(session: WorkerSession) -> dict[str, Any]:
 
 
 def _iso(ms: int | None) -> str | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+    return None if ms is None else moment(ms).isoformat()
 
 
 def _last_active(state: str, facts: dict[str, Any], record: Record | None) -> str | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import msgspec
 from django.db import close_old_connections
 
-from durable.models import ObjectRecord
+from durable.models import ObjectRecord, moment
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_CURSOR_VERSION = 1
 
 Position = tuple[str, str, str]
 """(class, name, id) of the last row of a page."""
@@ -42,12 +46,35 @@ class Record(NamedTuple):
             "alarm": self.alarm,
         }
 
+    @property
+    def alarm_at(self) -> datetime | None:
+        """When the alarm is due."""
+        return None if self.alarm is None else moment(self.alarm)
+
 
 class Page(NamedTuple):
     """Some rows in order, and where the next page begins: behind `next`, if there is one."""
 
     records: list[Record]
     next: Position | None
+
+
+def encode_position(position: Position) -> str:
+    """A position as a cursor in an address."""
+    return (
+        base64.urlsafe_b64encode(msgspec.json.encode([_CURSOR_VERSION, *position]))
+        .decode("ascii")
+        .rstrip("=")
+    )
+
+
+def decode_position(cursor: str) -> Position:
+    """The position in a cursor; raises ValueError for what is none of ours."""
+    raw = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    version, class_key, name, object_id = msgspec.json.decode(raw, type=tuple[int, str, str, str])
+    if version != _CURSOR_VERSION:
+        raise ValueError(f"a cursor of version {version}")
+    return class_key, name, object_id
 
 
 async def in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -90,6 +117,12 @@ def list_records(
             last = wanted[limit - 1]
             return Page(wanted[:limit], (last.class_key, last.name or "", last.id))
     return Page(wanted, None)
+
+
+def records_of_id(object_id: str) -> list[Record]:
+    """The rows of an id, whichever class it is of: one at most, but for a forged one."""
+    found = [find_record(key, object_id) for key in _classes_from("")]
+    return [record for record in found if record is not None]
 
 
 def find_record(class_key: str, object_id: str) -> Record | None:
