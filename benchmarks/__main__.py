@@ -57,7 +57,7 @@ def main() -> int:
     return 0 if all(one["right"] for rounds in kept for one in rounds) else 1
 
 
-def show(one: Measured, right: bool) -> None:  # noqa: FBT001
+def show(one: Measured, right: bool) -> None:
     """One line of the table."""
     result = one.result
     print(
