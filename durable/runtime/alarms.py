@@ -106,7 +106,7 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
         await activation.instance.alarm(AlarmInfo(alarm.at, alarm.retries))
         return None
 
-    return Event("alarm", run, outcome)
+    return Event("alarm", run, outcome, moves=False)
 
 
 class _AlarmOutcome:

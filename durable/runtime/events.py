@@ -64,6 +64,7 @@ class Event:
         chain: objects that wait for this event, outermost first.
         repeat: it may have run before.
         socket: (socket id, frame number) that it handles, if any.
+        moves: False when the next activation makes the event itself, as it does for an alarm that is due.
         needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
         effects: (gateway, operation) it wants done, held until its commit is durable.
         flushed: a segment of it has been committed already.
@@ -79,6 +80,7 @@ class Event:
         "effects",
         "flushed",
         "label",
+        "moves",
         "needs_instance",
         "queued_at",
         "repeat",
@@ -100,6 +102,7 @@ class Event:
         socket: tuple[str, int] | None = None,
         concurrent: bool = False,
         needs_instance: bool = True,
+        moves: bool = True,
     ) -> None:
         self.label = label
         self.run = run
@@ -111,6 +114,7 @@ class Event:
         self.socket = socket
         self.concurrent = concurrent
         self.needs_instance = needs_instance
+        self.moves = moves
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
         self.queued_at = 0.0

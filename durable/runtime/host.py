@@ -355,6 +355,10 @@ class Host:
         object_id = str(activation.object_id)
         if self.activations.get(object_id) is activation:
             del self.activations[object_id]
+        for event in waiting:
+            if not event.moves:
+                event.answer.not_owner(None)
+        waiting = [event for event in waiting if event.moves]
         if not waiting:
             return
         if why is Leave.IDLE:
@@ -424,10 +428,10 @@ class Host:
 
     def tick(self) -> None:
         """Look at the clock: what has timed out, is idle, or is due. Happens by itself every quarter of a second."""
+        self._alarms.check()  # first, so that nothing falls asleep whose alarm is due
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
-        self._alarms.check()
 
     def _tick(self) -> None:
         self.tick()

@@ -160,7 +160,7 @@ class Metadata:
     def is_empty(self) -> bool:
         """Whether nothing is stored here that anybody could ask for: such an object needs no file."""
         query = (
-            "SELECT (SELECT alarm FROM _do_meta) IS NULL AND NOT EXISTS (SELECT 1 FROM _do_kv) "
+            "SELECT (SELECT coalesce(alarm, alarm_error) FROM _do_meta) IS NULL AND NOT EXISTS (SELECT 1 FROM _do_kv) "
             "AND NOT EXISTS (SELECT 1 FROM _do_sockets) AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
             "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
         )

@@ -180,8 +180,10 @@ class TestRefusals:
         ("SELECT sum(x) OVER (ORDER BY x) FROM (SELECT 1 AS x UNION SELECT 2)", [(1,), (3,)]),
         ("CREATE TABLE r (x); INSERT INTO r VALUES (1) RETURNING x + 1", [(2,)]),
         (
-            "CREATE VIRTUAL TABLE f USING fts5(text); INSERT INTO f VALUES ('hello world');"
-            "SELECT text FROM f WHERE f MATCH 'world'",
+            (
+                "CREATE VIRTUAL TABLE f USING fts5(text); INSERT INTO f VALUES ('hello world');"
+                "SELECT text FROM f WHERE f MATCH 'world'"
+            ),
             [("hello world",)],
         ),
         (
