@@ -355,18 +355,13 @@ class Host:
         object_id = str(activation.object_id)
         if self.activations.get(object_id) is activation:
             del self.activations[object_id]
-        for event in waiting:
-            if not event.moves:
-                event.answer.not_owner(None)
-        waiting = [event for event in waiting if event.moves]
-        if not waiting:
-            return
-        if why is Leave.IDLE:
+        if waiting and why is Leave.IDLE:
             try:
                 target = Target(activation.kind.key, object_id, activation.object_id.name)
                 successor = self._activate(target)
                 for event in waiting:
-                    successor.offer(event)
+                    if event.moves:
+                        successor.offer(event)
                 return
             except (NotOwnerError, DurableError):
                 pass

@@ -1,0 +1,408 @@
+"""WebSockets of objects: frames, sleep, takeovers, limits, closes and broadcasts."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durable import RemoteError
+from durable.errors import DurableError, SocketError
+from durable.testing import LocalObjects
+from tests.durable.lab import HOOKS, Lab, SmallLab, do, get, lab, put
+
+
+def echo(obj: Lab, ws: Any, message: Any) -> None:
+    ws.send(message)
+
+
+async def test_W1_text_and_binary_arrive_once_as_what_they_are(local: LocalObjects) -> None:
+    arrived = []
+    HOOKS["message"] = lambda obj, ws, message: arrived.append(message)
+    ws = await local.connect(lab())
+    await ws.send("text 🦉")
+    await ws.send(b"\0\xff")
+    assert arrived == ["text 🦉", b"\0\xff"]
+
+
+async def test_W1_frames_of_one_socket_are_handled_in_order(local: LocalObjects) -> None:
+    arrived = []
+
+    async def slow(obj: Lab, ws: Any, message: Any) -> None:
+        await asyncio.sleep(0)
+        arrived.append(message)
+
+    HOOKS["message"] = slow
+    ws = await local.connect(lab())
+    for n in range(50):
+        ws.post(str(n))
+    await ws.handled()
+    assert arrived == [str(n) for n in range(50)]
+
+
+async def test_W1_a_frame_that_wrote_before_its_owner_died_takes_effect_once(local: LocalObjects) -> None:
+    HOOKS["message"] = lambda obj, ws, message: put(obj, "count", (get(obj, "count") or 0) + 1)
+    ws = await local.connect(lab())
+    local.commits.hold()
+    for _ in range(5):
+        ws.post("x")
+    await local.commits.waiting()
+    await local.crash()
+    local.commits.release()
+    await ws.handled()
+    assert await do(lab(), get, "count") == 5
+
+
+async def test_W1_what_a_hook_sees_of_a_socket(local: LocalObjects) -> None:
+    seen = []
+    HOOKS["message"] = lambda obj, ws, message: seen.append([ws.id, ws.url, ws.user, ws.headers])
+    ws = await local.connect(lab(), user={"id": "u1"}, url="/ws/x?a=b", headers={"origin": "here"})
+    await ws.send("x")
+    await local.crash()
+    await ws.send("x")
+    assert seen == [[ws.id, "/ws/x?a=b", {"id": "u1"}, {"origin": "here"}]] * 2
+
+
+async def test_W1_a_socket_that_is_not_accepted_is_closed(local: LocalObjects) -> None:
+    HOOKS["connect"] = lambda obj, ws: None
+    ws = await local.connect(lab())
+    assert (ws.is_open, ws.close_code) == (False, 4403)
+
+
+async def test_W1_an_object_may_refuse_with_a_code_of_its_own(local: LocalObjects) -> None:
+    HOOKS["connect"] = lambda obj, ws: ws.close(4404, "no such room")
+    ws = await local.connect(lab())
+    assert (ws.is_open, ws.close_code, ws.close_reason) == (False, 4404, "no such room")
+
+
+async def test_W1_a_connect_hook_that_raises_closes_the_socket(local: LocalObjects) -> None:
+    def fail(obj: Lab, ws: Any) -> None:
+        obj.ctx.accept_web_socket(ws)
+        raise ValueError("no")
+
+    HOOKS["connect"] = fail
+    ws = await local.connect(lab())
+    assert (ws.is_open, ws.close_code) == (False, 1011)
+    assert await do(lab(), lambda obj: obj.ctx.get_web_sockets()) == []
+
+
+async def test_W1_an_accept_leaves_when_it_is_durable(local: LocalObjects) -> None:
+    with local.commits.held():
+        opening = asyncio.create_task(local.connect(lab()))
+        await local.commits.waiting()
+        await local.settle()
+        assert not opening.done()
+    assert (await opening).is_open
+
+
+async def test_W2_the_next_frame_wakes_the_object_on_the_same_connection(local: LocalObjects) -> None:
+    order = []
+    HOOKS["start"] = lambda obj: order.append("start")
+    HOOKS["resume"] = lambda obj: order.append("resume")
+
+    def message(obj: Lab, ws: Any, message: Any) -> None:
+        order.append([message, ws.tags, ws.attachment, len(obj.ctx.get_web_sockets("red"))])
+
+    def connect(obj: Lab, ws: Any) -> None:
+        obj.ctx.accept_web_socket(ws, ["red", "round"])
+        ws.attachment = {"name": "Alice"}
+
+    HOOKS["connect"], HOOKS["message"] = connect, message
+    ws = await local.connect(lab())
+    await local.advance(11)
+    assert not local.is_active(lab())
+    await ws.send("hello")
+    assert order == ["start", "start", ["hello", ["red", "round"], {"name": "Alice"}, 1]]
+
+
+async def test_W3_sockets_stay_open_when_the_owner_dies_and_resume_runs_once_first(
+    local: LocalObjects,
+) -> None:
+    order = []
+
+    def resume(obj: Lab) -> None:
+        order.append("resume")
+        obj.ctx.broadcast("where we stand")
+
+    HOOKS["message"] = lambda obj, ws, message: order.append(message)
+    ws, other = await local.connect(lab()), await local.connect(lab())
+    HOOKS["resume"] = resume
+    await local.crash()
+    for n in range(3):
+        ws.post(str(n))
+    await ws.handled()
+    await local.settle()
+    assert order == ["resume", "0", "1", "2"]
+    assert (ws.take(), other.take()) == (["where we stand"], ["where we stand"])
+    assert ws.is_open
+    assert other.is_open
+
+
+async def test_W3_an_active_objects_sockets_are_resumed_though_nobody_sends(local: LocalObjects) -> None:
+    HOOKS["resume"] = lambda obj: obj.ctx.broadcast("where we stand")
+    ws = await local.connect(lab())
+    await local.crash()
+    assert await ws.receive() == "where we stand"
+
+
+async def test_W3_frames_sent_while_the_owner_dies_are_handled_in_order(local: LocalObjects) -> None:
+    def note(obj: Lab, ws: Any, message: Any) -> None:
+        put(obj, "all", [*(get(obj, "all") or []), message])
+
+    HOOKS["message"] = note
+    ws = await local.connect(lab())
+    for n in range(40):
+        ws.post(str(n))
+    await local.crash()
+    for n in range(40, 50):
+        ws.post(str(n))
+    await ws.handled()
+    assert await do(lab(), get, "all") == [str(n) for n in range(50)]
+
+
+async def test_W3_sockets_stay_open_through_a_new_version(local: LocalObjects) -> None:
+    HOOKS["message"] = echo
+    ws = await local.connect(lab())
+    await local.redeploy()
+    await ws.send("still here?")
+    assert ws.take() == ["still here?"]
+
+
+@pytest.mark.parametrize("tags", [[str(n) for n in range(11)], ["x" * 257], [""], "text", [5]], ids=repr)
+async def test_W4_tags_beyond_the_limits_are_refused(local: LocalObjects, tags: Any) -> None:
+    errors = []
+
+    def connect(obj: Lab, ws: Any) -> None:
+        with pytest.raises(SocketError) as caught:
+            obj.ctx.accept_web_socket(ws, tags)
+        errors.append(str(caught.value))
+
+    HOOKS["connect"] = connect
+    await local.connect(lab())
+    assert len(errors) == 1
+
+
+async def test_W4_ten_tags_of_256_characters_work(local: LocalObjects) -> None:
+    tags = [f"{n}" * 256 for n in range(10)]
+    HOOKS["connect"] = lambda obj, ws: obj.ctx.accept_web_socket(ws, tags)
+    assert (await local.connect(lab())).is_open
+    assert await do(lab(), lambda obj: obj.ctx.get_web_sockets(tags[9])[0].tags) == tags
+
+
+async def test_W4_an_attachment_has_at_most_16_KiB(local: LocalObjects) -> None:
+    await local.connect(lab())
+
+    def attach(obj: Lab, size: int) -> int:
+        (ws,) = obj.ctx.get_web_sockets()
+        ws.attachment = b"x" * size
+        return len(ws.attachment)
+
+    most = 16 * 1024 - 4  # the encoding of bytes takes four more
+    assert await do(lab(), attach, most) == most
+    with pytest.raises(SocketError):
+        await do(lab(), attach, most + 1)
+    assert await do(lab(), lambda obj: len(obj.ctx.get_web_sockets()[0].attachment)) == most
+
+
+async def test_W4_more_sockets_than_allowed_are_refused(local: LocalObjects) -> None:
+    stub = lab(kind=SmallLab)
+    sockets = [await local.connect(stub) for _ in range(3)]
+    assert [ws.is_open for ws in sockets] == [True, True, False]
+    await sockets[0].close()
+    assert (await local.connect(stub)).is_open
+
+
+async def test_W5_a_raising_handler_leaves_the_socket_open(local: LocalObjects) -> None:
+    def fail(obj: Lab, ws: Any, message: Any) -> None:
+        put(obj, "key", 1)
+        ws.send("never")
+        if message == "bad":
+            raise ValueError("no")
+
+    HOOKS["message"] = fail
+    ws = await local.connect(lab())
+    await ws.send("bad")
+    assert ws.is_open
+    assert "never" not in ws.take()
+    assert await do(lab(), get, "key") is None
+    await ws.send("good")
+    assert ws.take() == ["never"]
+
+
+async def test_W6_exactly_one_close_event_a_socket(local: LocalObjects) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append(
+        [code, reason, clean, len(obj.ctx.get_web_sockets())]
+    )
+    ws, other = await local.connect(lab()), await local.connect(lab())
+    await ws.close(4001, "bye")
+    await local.crash()
+    await other.close()
+    assert closes == [[4001, "bye", True, 1], [1000, "", True, 0]]
+
+
+async def test_W6_a_connection_that_vanished_closes_with_1006(local: LocalObjects) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append((code, reason, clean))
+    ws = await local.connect(lab())
+    await local.evict(lab())
+    await ws.vanish()
+    assert closes == [(1006, "", False)]
+
+
+async def test_W6_a_close_by_the_object_ends_with_one_close_event(local: LocalObjects) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append((code, reason, clean))
+    HOOKS["message"] = lambda obj, ws, message: ws.close(4000, "enough")
+    ws = await local.connect(lab())
+    await ws.send("x")
+    assert await ws.closed() == 4000
+    assert await do(lab(), lambda obj: len(obj.ctx.get_web_sockets())) == 0
+    assert closes == [(4000, "enough", True)]
+
+
+async def test_W6_a_gateway_that_died_takes_its_sockets_along(local: LocalObjects) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append(code)
+    await local.connect(lab())
+    await local.evict(lab())
+    await local.lose_gateway()
+    await local.crash()
+    stays = await local.connect(lab())
+    assert closes == [1006]
+    assert await do(lab(), lambda obj: [ws.id for ws in obj.ctx.get_web_sockets()]) == [stays.id]
+
+
+async def test_W6_a_socket_lost_during_a_takeover_gets_its_close_event(local: LocalObjects) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append(code)
+    ws = await local.connect(lab())
+    crash = asyncio.create_task(local.crash())
+    await asyncio.sleep(0)
+    await ws.vanish()
+    await crash
+    await lab().value()
+    assert closes == [1006]
+
+
+async def test_W6_using_a_closed_socket_is_a_clear_error(local: LocalObjects) -> None:
+    kept = []
+    HOOKS["connect"] = lambda obj, ws: [obj.ctx.accept_web_socket(ws), kept.append(ws)]
+    ws = await local.connect(lab())
+    await ws.close()
+    with pytest.raises(SocketError, match="closed"):
+        await do(lab(), lambda obj: kept[0].send("x"))
+
+
+async def test_W7_the_gateway_answers_in_place_while_the_object_sleeps(local: LocalObjects) -> None:
+    arrived = []
+    HOOKS["message"] = lambda obj, ws, message: arrived.append(message)
+    ws = await local.connect(lab())
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    await local.evict(lab())
+    await ws.send("ping")
+    assert ws.take() == ["pong"]
+    assert not local.is_active(lab())
+    await ws.send("ping ")
+    await ws.send(b"ping")
+    assert arrived == ["ping ", b"ping"]
+
+
+async def test_W7_it_holds_for_sockets_that_come_later_and_after_a_takeover(local: LocalObjects) -> None:
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    early = await local.connect(lab())
+    await local.crash()
+    late = await local.connect(lab())
+    for ws in (early, late):
+        await ws.send("ping")
+        assert ws.take() == ["pong"]
+
+
+async def test_W7_it_can_be_ended(local: LocalObjects) -> None:
+    HOOKS["message"] = echo
+    ws = await local.connect(lab())
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response(None))
+    await ws.send("ping")
+    assert ws.take() == ["ping"]
+
+
+async def test_W8_a_broadcast_reaches_every_listed_socket_once_and_in_order(local: LocalObjects) -> None:
+    sockets = [await local.connect(lab()) for _ in range(5)]
+    await local.add_gateway()
+    sockets += [await local.connect(lab()) for _ in range(5)]
+
+    def broadcast(obj: Lab, n: int) -> None:
+        put(obj, "n", n)
+        obj.ctx.broadcast(f"{n}a")
+        obj.ctx.broadcast(f"{n}b".encode())
+
+    await asyncio.gather(*(do(lab(), broadcast, n) for n in range(3)))
+    await local.settle()
+    assert {tuple(ws.take()) for ws in sockets} == {("0a", b"0b", "1a", b"1b", "2a", b"2b")}
+
+
+async def test_W8_tags_and_exclusions(local: LocalObjects) -> None:
+    HOOKS["connect"] = lambda obj, ws: obj.ctx.accept_web_socket(ws, ws.user["tags"])
+    red, both, blue = [
+        await local.connect(lab(), {"tags": tags}) for tags in (["red"], ["red", "blue"], ["blue"])
+    ]
+
+    def broadcast(obj: Lab) -> None:
+        obj.ctx.broadcast("to red", tag="red")
+        obj.ctx.broadcast("not to red", exclude=obj.ctx.get_web_sockets("red"))
+        obj.ctx.broadcast("not to blue", tag="blue", exclude=[both.id])
+
+    await do(lab(), broadcast)
+    assert (red.take(), both.take(), blue.take()) == (["to red"], ["to red"], ["not to red", "not to blue"])
+
+
+async def test_W8_a_broadcast_whose_owner_died_before_its_commit_was_durable_arrives_at_most_once(
+    local: LocalObjects,
+) -> None:
+    ws = await local.connect(lab())
+
+    def broadcast(obj: Lab) -> None:
+        put(obj, "key", 1)
+        obj.ctx.broadcast("news")
+
+    local.commits.hold()
+    call = asyncio.create_task(do(lab(), broadcast))
+    await local.commits.waiting()
+    await local.crash()
+    local.commits.release()
+    await call
+    await local.settle()
+    assert ws.take().count("news") <= 1
+
+
+async def test_W8_a_frame_is_text_or_bytes(local: LocalObjects) -> None:
+    for message in (5, None, {"a": 1}):
+        with pytest.raises(DurableError):
+            await do(lab(), lambda obj, message: obj.ctx.broadcast(message), message)
+    with pytest.raises((RemoteError, DurableError)):
+        await do(lab(), lambda obj: obj.ctx.get_web_sockets()[0])
+
+
+async def test_W9_a_client_that_does_not_read_is_closed_and_delays_nobody(local: LocalObjects) -> None:
+    slow, quick = await local.connect(lab()), await local.connect(lab())
+    slow.stop_reading()
+    for _ in range(6):
+        await do(lab(), lambda obj: obj.ctx.broadcast(b"x" * 1_000_000))
+    assert len(quick.take()) == 6
+    assert slow.close_code == 1013
+
+
+async def test_W9_volatile_frames_to_a_slow_client_are_coalesced(local: LocalObjects) -> None:
+    slow = await local.connect(lab())
+    slow.stop_reading()
+
+    def broadcast(obj: Lab, n: int) -> None:
+        obj.ctx.broadcast(f"cursor {n}", volatile="cursor")
+        obj.ctx.broadcast(f"news {n}")
+
+    for n in range(3):
+        await do(lab(), broadcast, n)
+    slow.read_again()
+    frames = [await slow.receive() for _ in range(5)]
+    assert frames == ["cursor 0", "news 0", "cursor 2", "news 1", "news 2"]
+    assert slow.take() == []
