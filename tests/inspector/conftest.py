@@ -1,5 +1,6 @@
 """An operator: in the test's process beside local objects, or of a whole running service."""
 
+import dataclasses
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -48,7 +49,9 @@ async def operator(local: LocalObjects) -> AsyncIterator[Inspector]:
     """An operator who asks about local objects."""
     client: Any = _Client(local)
     await client.directory.refresh()
-    yield Inspector(client, local.conf, "user:op")
+    # Local objects have their files where a volume has its folder of objects.
+    assert local.conf.data_dir.name == "objects"
+    yield Inspector(client, dataclasses.replace(local.conf, data_dir=local.conf.data_dir.parent), "user:op")
     client.router.close()
 
 
