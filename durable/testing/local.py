@@ -220,6 +220,7 @@ class LocalObjects:
 
     async def settle(self) -> None:
         """Return when everything that has left an object by now has arrived."""
+        await asyncio.sleep(0)  # tasks that the test has just made begin
         target = Target("", "", None)
         for gateway in self._gateways:
             for worker in self._workers:
@@ -227,6 +228,7 @@ class LocalObjects:
                     UnavailableError
                 ):  # the expected answer; what was sent before it has arrived before it
                     await gateway.router.command(worker.id, target, "show")
+        await asyncio.sleep(0)  # who waited for an answer has it
 
     async def _at_rest(self, stub: Any) -> None:
         def rests() -> bool:

@@ -1,0 +1,105 @@
+"""Overload: what is bounded, and how it is refused."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durable.errors import OverloadedError
+from durable.testing import LocalObjects
+from tests.durable.lab import Lab, SmallLab, do, lab, put
+
+
+async def block(stub: Lab) -> tuple[asyncio.Task[Any], asyncio.Event]:
+    """Keep the object busy until the event is set."""
+    running, go = asyncio.Event(), asyncio.Event()
+
+    async def busy(obj: Lab) -> None:
+        running.set()
+        await go.wait()
+
+    task = asyncio.create_task(do(stub, busy))
+    await running.wait()
+    return task, go
+
+
+async def test_L1_what_does_not_fit_the_queue_is_refused_at_once_and_never_runs(local: LocalObjects) -> None:
+    stub, ran = lab(kind=SmallLab), []
+    busy, go = await block(stub)
+    calls = [asyncio.create_task(do(stub, lambda obj, n: ran.append(n), n)) for n in range(5)]
+    await local.settle()
+    assert [call.done() for call in calls] == [False, False, False, True, True]
+    for call in calls[3:]:
+        with pytest.raises(OverloadedError) as caught:
+            await call
+        assert (caught.value.retryable, caught.value.overloaded, caught.value.delivered) == (True, True, "no")
+    go.set()
+    await asyncio.gather(busy, *calls[:3])
+    assert ran == [0, 1, 2]
+
+
+async def test_L1_it_recovers_by_itself(local: LocalObjects) -> None:
+    stub = lab(kind=SmallLab)
+    busy, go = await block(stub)
+    results = [asyncio.create_task(stub.increment()) for _ in range(5)]
+    await local.settle()
+    go.set()
+    await asyncio.wait([busy, *results])
+    assert await stub.increment() == 4
+    for refused in results[3:]:
+        assert isinstance(refused.exception(), OverloadedError)
+
+
+async def test_L1_the_age_of_the_queue_is_bounded(local: LocalObjects) -> None:
+    busy, go = await block(lab())
+    waiting = asyncio.create_task(lab().value())
+    await local.settle()
+    local.clock.advance(29)
+    fits = asyncio.create_task(lab().value())
+    await local.settle()
+    local.clock.advance(2)  # the first one has waited longer than an event may take
+    late = asyncio.create_task(lab().value())
+    with pytest.raises(OverloadedError, match="longer than"):
+        await late
+    go.set()
+    await asyncio.wait([busy, waiting, fits])
+
+
+class TestFewBytes:
+    @pytest.fixture
+    def local_settings(self) -> dict[str, int]:
+        return {"max_queue_bytes": 100_000, "max_message_bytes": 100_000}
+
+    async def test_L1_the_bytes_of_the_queue_are_bounded(self, local: LocalObjects) -> None:
+        busy, go = await block(lab())
+        calls = [asyncio.create_task(do(lab(), lambda obj, data: len(data), b"x" * 40_000)) for _ in range(3)]
+        await local.settle()
+        with pytest.raises(OverloadedError, match="bytes"):
+            await calls[2]
+        go.set()
+        assert await asyncio.gather(*calls[:2]) == [40_000] * 2
+        await busy
+
+
+class TestFewObjects:
+    @pytest.fixture
+    def local_settings(self) -> dict[str, int]:
+        return {"max_active": 4}
+
+    async def test_L2_idle_objects_make_room_for_new_ones(self, local: LocalObjects) -> None:
+        for n in range(12):
+            await do(lab(f"{n}"), put, "n", n)
+        assert len(local.host.activations) <= 5
+        assert [await do(lab(f"{n}"), lambda obj: obj.ctx.storage.get("n")) for n in range(12)] == list(
+            range(12)
+        )
+
+    async def test_L2_when_all_are_busy_new_ones_are_refused(self, local: LocalObjects) -> None:
+        blocked = [await block(lab(f"{n}")) for n in range(4)]
+        with pytest.raises(OverloadedError):
+            await lab("one more").value()
+        for task, go in blocked:
+            go.set()
+            await task
+        await local.settle()
+        assert await lab("one more").value() == 0
