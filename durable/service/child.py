@@ -9,16 +9,16 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import msgspec
 
-from durable.cluster.processes import ProcessIdentity, identify, send_signal
+from durable.cluster.processes import ProcessIdentity, send_signal
 
 from .backoff import RestartBackoff
 from .errors import EXIT_REFUSED, ServiceError
-from .lifeline import LIFE_VARIABLE, REPORT_VARIABLE, ReadyReport
+from .launch import ChildSpec, Launched, launch
+from .lifeline import ReadyReport
 
 logger = logging.getLogger(__name__)
 
@@ -40,24 +40,6 @@ class ChildState(enum.Enum):
     ENDED = "ended"
 
 
-class Role(enum.Enum):
-    """What a child does; the value is the management command that does it."""
-
-    GATEWAY = "gateway"
-    WORKER = "worker"
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """How to start one child."""
-
-    name: str
-    role: Role
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    descriptors: tuple[int, ...] = ()
-
-
 class Child:
     """Keeps one process running until `request_stop`.
 
@@ -66,6 +48,7 @@ class Child:
         life_reader: reading end of the pipe whose writing end only the supervisor has.
         on_change: called after each start, ready report and end, with this child.
         on_exit: called at once when the process ended, with which it was and the session it last reported (or None).
+        take_spare: gives a process that is loaded already and takes over this child's work, if there is one.
     """
 
     def __init__(
@@ -75,6 +58,7 @@ class Child:
         life_reader: int,
         on_change: Callable[[Child], None],
         on_exit: Callable[[ProcessIdentity, str | None], None],
+        take_spare: Callable[[], Launched | None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.state = ChildState.WAITING
@@ -85,6 +69,7 @@ class Child:
         self._life_reader = life_reader
         self._on_change = on_change
         self._on_exit = on_exit
+        self._take_spare = take_spare
         self._stop = asyncio.Event()
         self._backoff = RestartBackoff()
 
@@ -132,29 +117,23 @@ class Child:
 
     async def _live_once(self) -> int:
         """One life of the process, from start to end; its exit status, negative for a signal."""
-        reader, writer = os.pipe()
-        variables = {LIFE_VARIABLE: str(self._life_reader), REPORT_VARIABLE: str(writer)}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self.spec.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **self.spec.environment, **variables},
-                pass_fds=(self._life_reader, writer, *self.spec.descriptors),
-                process_group=0,  # a Ctrl-C at the terminal reaches the supervisor only, which stops in order
-            )
-        except OSError as error:
-            logger.error("cannot start %s: %s", self.spec.name, error)
-            os.close(reader)
-            return _NO_PROCESS
-        finally:
-            os.close(writer)
+        launched = self._take_spare()
+        if launched is None:
+            try:
+                launched = await launch(self.spec, self._life_reader)
+            except OSError as error:
+                logger.error("cannot start %s: %s", self.spec.name, error)
+                return _NO_PROCESS
+        process = launched.process
         self.starts += 1
-        self.identity = identify(process.pid)
+        self.identity = launched.identity
         self._move(ChildState.STARTING)
         if self._stop.is_set():  # asked for while the process was being made
             self.request_stop()
         overdue = asyncio.get_running_loop().call_later(START_WITHIN, self._give_up_starting)
-        reports = asyncio.create_task(self._follow_reports(reader), name=f"{self.spec.name} reports")
+        reports = asyncio.create_task(
+            self._follow_reports(launched.reports), name=f"{self.spec.name} reports"
+        )
         try:
             return await process.wait()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import msgspec
 
 LIFE_VARIABLE = "DURABLE_LIFE_FD"
 REPORT_VARIABLE = "DURABLE_REPORT_FD"
+GO_VARIABLE = "DURABLE_GO_FD"
 
 #: Seconds a child may use for a clean end after its supervisor died, before it is ended the hard way.
 ORPHAN_GRACE = 3.0
@@ -25,18 +27,28 @@ class ReadyReport(msgspec.Struct, frozen=True):
 class Lifeline:
     """The child's ends of both pipes; a process started by hand has neither, and then nothing here does anything."""
 
-    def __init__(self, life: int | None = None, report: int | None = None) -> None:
+    def __init__(self, life: int | None = None, report: int | None = None, go: int | None = None) -> None:
         self._life = life
         self._report = report
+        self._go = go
 
     @classmethod
     def inherit(cls) -> Lifeline:
         """Take over the pipes named in the environment, and unname them so that no grandchild believes them its own."""
-        life, report = (os.environ.pop(name, "") for name in (LIFE_VARIABLE, REPORT_VARIABLE))
-        for descriptor in (life, report):
-            if descriptor:
-                os.set_inheritable(int(descriptor), False)
-        return cls(int(life) if life else None, int(report) if report else None)
+        named = [os.environ.pop(name, "") for name in (LIFE_VARIABLE, REPORT_VARIABLE, GO_VARIABLE)]
+        descriptors = [int(text) if text else None for text in named]
+        for descriptor in descriptors:
+            if descriptor is not None:
+                os.set_inheritable(descriptor, False)
+        return cls(*descriptors)
+
+    def wait_for_go(self) -> bool:
+        """Wait until the supervisor needs this process; False when it never will, because it has ended."""
+        if self._go is None:
+            return False
+        ends = [self._go] if self._life is None else [self._go, self._life]
+        ready, _, _ = select.select(ends, [], [])
+        return self._go in ready and os.read(self._go, 1) != b""
 
     def watch(self, on_orphaned: Callable[[], object], grace: float = ORPHAN_GRACE) -> None:
         """From now on call ``on_orphaned`` (in a thread of its own) when the supervisor dies, and exit after ``grace``."""

@@ -22,14 +22,16 @@ import msgspec
 from durable.cluster.processes import ProcessIdentity, identify_self
 from durable.errors import UnavailableError
 
-from .child import Child, ChildSpec, Role
+from .child import Child
 from .discovery import ChildRecord, ServiceRecord, remove_record, write_record
 from .errors import ServiceError
 from .keeper import STOP_PATIENCE, ValkeyKeeper
+from .launch import ChildSpec, Launched, Role
 from .leftovers import end_leftovers
 from .listener import open_listener
 from .lock import ServiceLock
 from .rundir import runtime_directory
+from .spare import Spare
 from .valkey import Valkey
 from .warden import GRACE_SECONDS, Sessions, Warden, revoke_leftovers
 
@@ -46,7 +48,7 @@ class ServiceOptions:
     """What to run.
 
     ``command`` gives the command line of a child from its role and the descriptor of the listening socket;
-    ``session_grace`` is how many seconds a worker may run without a session (see `Warden`).
+    ``spare``: keep one loaded worker waiting for another to die; ``session_grace`` is how many seconds a worker may run without a session (see `Warden`).
     """
 
     data_dir: Path
@@ -56,6 +58,7 @@ class ServiceOptions:
     workers: int
     redis_url: str | None
     command: Callable[[Role, int], tuple[str, ...]]
+    spare: bool = False
     session_grace: float = GRACE_SECONDS
 
 
@@ -83,6 +86,7 @@ class Supervisor:
         self._warden: Warden | None = None
         self._record: ServiceRecord | None = None
         self._valkey: Valkey | None = None
+        self._spare: Spare | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -157,6 +161,13 @@ class Supervisor:
                 child: asyncio.create_task(child.run(), name=child.spec.name) for child in self._children
             }
             watching = asyncio.create_task(self._warden.watch(self._children), name="warden")
+            spare = ChildSpec(
+                "spare worker",
+                Role.SPARE,
+                self.options.command(Role.SPARE, listener.fileno()),
+                {"REDIS_URL": redis_url},
+            )
+            self._spare = Spare(spec=spare, life_reader=life_reader, on_change=self._write_record)
             announcing = asyncio.create_task(self._announce_when_ready(), name="announce")
             try:
                 await self._until_stop()
@@ -192,7 +203,17 @@ class Supervisor:
         return [*workers, *gateways]
 
     def _child(self, spec: ChildSpec, life_reader: int) -> Child:
-        return Child(spec, life_reader=life_reader, on_change=self._on_change, on_exit=self._on_exit)
+        take_spare = self._take_spare if spec.role is Role.WORKER else lambda: None
+        return Child(
+            spec,
+            life_reader=life_reader,
+            on_change=self._on_change,
+            on_exit=self._on_exit,
+            take_spare=take_spare,
+        )
+
+    def _take_spare(self) -> Launched | None:
+        return self._spare.take() if self._spare is not None else None
 
     def _on_change(self, _: Child) -> None:
         self._write_record()
@@ -207,6 +228,8 @@ class Supervisor:
         if self._record is not None:
             self._write_record(ready=True)
             self._announce(self._record)
+        if self._spare is not None and self.options.spare:
+            await self._spare.run()
 
     async def _until_stop(self) -> None:
         """Return when asked to stop; raise what made a child give up."""
@@ -252,6 +275,8 @@ class Supervisor:
         if self._record is None:
             return
         running = [(child.spec.name, child.identity) for child in self._children]
+        if self._spare is not None:
+            running.append((self._spare.spec.name, self._spare.identity))
         if self._valkey is not None:
             running.append(("valkey", self._valkey.identity))
         self._record = msgspec.structs.replace(
@@ -263,4 +288,7 @@ class Supervisor:
                 if identity is not None
             ),
         )
-        write_record(self.options.data_dir, self._record)
+        try:
+            write_record(self.options.data_dir, self._record)
+        except OSError as error:  # a full disk, or a directory that somebody removed: the service goes on, and can be stopped
+            logger.error("the service cannot be described in %s: %s", self.options.data_dir, error)

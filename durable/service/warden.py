@@ -16,7 +16,8 @@ from typing import Protocol
 from durable.cluster.processes import ProcessIdentity, is_alive, is_stopped
 from durable.errors import UnavailableError
 
-from .child import Child, ChildState, Role
+from .child import Child, ChildState
+from .launch import Role
 
 logger = logging.getLogger(__name__)
 

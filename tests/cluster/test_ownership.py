@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.load import Result, request_bytes, run
 from durable.cluster.processes import ProcessIdentity, identify, send_signal
-from tests.running_service import ROOT, RunningService
+from tests.running_service import ROOT, RunningService, eventually
 
 from .conftest import objects_of
 from .probe.objects import Probe
@@ -170,3 +170,18 @@ async def test_O2_two_hundred_first_calls_through_two_processes_meet_one_instanc
             *(client.call(object_id, "add", arguments) for _ in range(100) for client in (one, other))
         )
         assert sorted(codec.decode(answer) for answer in answers) == list(range(1, 201))
+
+
+async def test_O5_a_spare_worker_takes_over_at_once_and_another_waits_soon(service: RunningService) -> None:
+    def spare() -> int | None:
+        return next((child.pid for child in service.record().children if child.name == "spare worker"), None)
+
+    waiting = await asyncio.to_thread(eventually, spare)
+    async with objects_of(service):
+        probe = Probe.namespace.get_by_name("spared")
+        assert await probe.add() == 1
+        for pid in service.worker_pids():
+            service.kill(pid)
+        assert await probe.add() == 2
+        assert waiting in service.worker_pids()
+    assert await asyncio.to_thread(eventually, lambda: spare() not in (None, waiting))

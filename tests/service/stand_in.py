@@ -21,7 +21,7 @@ from pathlib import Path
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster, WorkerSession
 from durable.errors import UnavailableError
-from durable.service.child import Role
+from durable.service.launch import Role
 from durable.service.discovery import ServiceRecord
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.lifeline import Lifeline

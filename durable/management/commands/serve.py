@@ -14,9 +14,9 @@ from django.urls import NoReverseMatch, reverse
 from durable.cluster.redis import RedisCluster
 from durable.conf import durable_settings
 from durable.management.arguments import count, port_number
-from durable.service.child import Role
 from durable.service.discovery import ServiceRecord
 from durable.service.errors import ServiceError
+from durable.service.launch import Role
 from durable.service.supervisor import ServiceOptions, Supervisor
 
 
@@ -63,6 +63,7 @@ class Command(BaseCommand):
             workers=options["workers"],
             redis_url=conf.redis_url,
             command=child_command,
+            spare=True,
         )
         connections.close_all()  # opened by the checks; the supervisor itself needs no database
         try:
