@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from durable.identity import ObjectId
 from durable.inspector import Inspector
 from durable.testing import LocalObjects
 from tests.running_service import RunningService, running_service
+
+API = "/api/v1"
+Staff = Callable[..., httpx.Client]
 
 
 class _Redis:
@@ -70,3 +73,35 @@ def staff(service: RunningService) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {made['token']}"}
     with httpx.Client(base_url=f"{service.base_url}/api/v1", headers=headers, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def make_staff(service: RunningService) -> Iterator[Staff]:
+    """Sign a staff user in: `make_staff("alice", "view_objectrecord")`; "*" makes a superuser."""
+    clients: list[httpx.Client] = []
+
+    def make(username: str, *permissions: str) -> httpx.Client:
+        program = (
+            "from django.contrib.auth.models import Permission, User\n"
+            f"user, _ = User.objects.get_or_create(username={username!r}, is_staff=True)\n"
+            f"user.is_superuser = {'*' in permissions}\n"
+            "user.set_password('pw')\n"
+            "user.save()\n"
+            f"user.user_permissions.set(Permission.objects.filter(codename__in={list(permissions)!r}))\n"
+        )
+        service.manage("shell", "--no-imports", "-v0", "-c", program)
+        client = httpx.Client(base_url=service.base_url, timeout=30)
+        clients.append(client)
+        client.get("/admin/login/").raise_for_status()
+        form = {
+            "username": username,
+            "password": "pw",
+            "csrfmiddlewaretoken": client.cookies["csrftoken"],
+            "next": "/admin/password_change/",
+        }
+        assert client.post("/admin/login/", data=form).status_code == 302
+        return client
+
+    yield make
+    for client in clients:
+        client.close()

@@ -15,7 +15,7 @@ from durable.catalog import FOLDER, DjangoCatalog, Marks
 from durable.cluster.processes import ProcessIdentity, send_signal
 from durable.identity import id_from_name
 from durable.models import ObjectRecord
-from durable.runtime.host import CatalogEntry
+from durable.runtime.surroundings import CatalogEntry
 from durable.storage.store import object_path
 from tests.running_service import RunningService, eventually
 
@@ -149,9 +149,7 @@ def test_kill_9_of_all_workers_loses_no_row(
     wanted = {f"killed-{number}" for number in range(20)}
     for name in wanted:  # requests are answered though no row can be written
         httpx.post(f"{service.base_url}/api/v1/counters/{name}/increment", timeout=10).raise_for_status()
-    victims = [
-        child.identity for child in service.record().children if child.name.startswith("worker")
-    ]
+    victims = [child.identity for child in service.record().children if child.name.startswith("worker")]
     assert listed(service) & wanted == set()
     for victim in victims:
         assert isinstance(victim, ProcessIdentity)

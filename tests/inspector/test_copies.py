@@ -12,6 +12,16 @@ from durable.errors import StorageError, UnavailableError
 from durable.inspector import copies
 from durable.inspector.copies import Query, read_copy
 
+MAKER = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode=WAL")
+db.execute("CREATE TABLE _do_meta (epoch)")
+db.execute("INSERT INTO _do_meta VALUES (1)")
+db.execute("CREATE TABLE pair (a, b)")
+db.execute("INSERT INTO pair VALUES (1, 1)")
+os._exit(0)
+"""
 WRITER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -29,14 +39,7 @@ def path(tmp_path: Path) -> Path:
         [
             sys.executable,
             "-c",
-            "import sqlite3, sys, os\n"
-            "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-            "db.execute('PRAGMA journal_mode=WAL')\n"
-            "db.execute('CREATE TABLE _do_meta (epoch)')\n"
-            "db.execute('INSERT INTO _do_meta VALUES (1)')\n"
-            "db.execute('CREATE TABLE pair (a, b)')\n"
-            "db.execute('INSERT INTO pair VALUES (1, 1)')\n"
-            "os._exit(0)",
+            MAKER,
             path,
         ],
         check=True,

@@ -91,7 +91,12 @@ async def test_I6_looking_at_what_does_not_exist_creates_nothing(
     await lab("other").increment()
     before = files(local)
     shown = await operator.show(ID)
-    assert (shown["state"], shown["owner"], shown["epoch"], shown["created_at"]) == ("absent", None, None, None)
+    assert (shown["state"], shown["owner"], shown["epoch"], shown["created_at"]) == (
+        "absent",
+        None,
+        None,
+        None,
+    )
     assert await operator.tables(ID) == []
     assert files(local) == before
     assert not local.is_active(lab())

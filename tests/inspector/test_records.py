@@ -81,5 +81,5 @@ def test_N2_a_million_rows_are_searched_by_index() -> None:
         with connection.cursor() as cursor:
             plan = cursor.execute("EXPLAIN QUERY PLAN " + query["sql"].replace("%", "%%")).fetchall()
         for step in plan:
-            assert "USING" in step[3] and "INDEX" in step[3], (query["sql"], step)
+            assert " INDEX " in step[3], (query["sql"], step)
             assert "TEMP B-TREE" not in step[3], (query["sql"], step)

@@ -1,0 +1,41 @@
+"""`manage.py objects` refuses what it does not understand, in one clear line and with a status that scripts can tell."""
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from durable.models import ObjectRecord, moment
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "arguments"),
+    [
+        (1, "there is no object class 'Nope'; there are ", ("show", "Nope", "x")),
+        (1, "there is no object class 'Nope'", ("list", "Nope")),
+        (1, "a name has 1 to 1024 bytes", ("evict", "Counter", "")),
+        (2, "ARGS must be a JSON list", ("call", "Counter", "x", "add", "5")),
+        (2, "--kwargs must be a JSON object", ("call", "Counter", "x", "add", "--kwargs", "[")),
+    ],
+)
+def test_refusals(status: int, said: str, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match=said.replace("(", r"\\(")) as refused:
+        call_command("objects", *arguments)
+    assert refused.value.returncode == status
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.django_db
+def test_a_list_says_when_there_is_more(capsys: pytest.CaptureFixture[str]) -> None:
+    at = moment(1_000)
+    for number in range(3):
+        ObjectRecord.objects.create(
+            class_key="Counter",
+            object_id=f"{number:064x}",
+            name=f"n{number}",
+            created_at=at,
+            last_active_at=at,
+        )
+    call_command("objects", "list", "Counter", "--limit", "2")
+    printed = capsys.readouterr()
+    assert [line.split()[1] for line in printed.out.splitlines()] == ["n0", "n1"]
+    assert "more than 2" in printed.err
