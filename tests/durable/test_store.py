@@ -1,0 +1,237 @@
+"""One object's file: how it comes to be, is closed, and goes; and when its commits are durable."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from durable.errors import StorageError
+from durable.identity import id_from_name
+from durable.storage.database import BusyFileError, DamagedFileError
+from durable.storage.durability import SyncPool, WalSync
+from durable.storage.probe import prove_locks_exclude
+from durable.storage.store import Claim, object_path
+from tests.durable.conftest import open_store
+
+PATH = Path("Lab")
+
+
+def file_of(root: Path) -> Path:
+    return object_path(root, id_from_name("Lab", "x"))
+
+
+def test_I6_reading_makes_no_file_and_writing_does(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    assert store.kv.get("key") is None
+    assert not store.has_file
+    assert not (tmp_path / PATH).exists()
+    store.kv.put_many({"key": 1})
+    store.commit()
+    assert store.has_file
+    assert file_of(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert file_of(tmp_path).parent.stat().st_mode & 0o777 == 0o700
+    assert not list(file_of(tmp_path).parent.glob("*-shm"))
+    store.abandon()
+
+
+def test_I6_a_first_write_that_is_rolled_back_stores_nothing(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.transactions.rollback()
+    assert store.kv.get("key") is None
+    store.close()
+    assert not file_of(tmp_path).exists()
+
+
+def test_G7_commits_are_numbered_without_gaps(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    for number in range(1, 4):
+        store.kv.put_many({"key": number})
+        assert store.commit() == number
+    store.kv.put_many({"key": 9})
+    store.transactions.rollback()
+    store.kv.put_many({"key": 4})
+    assert store.commit() == 4
+    assert store.metadata.identity()["seq"] == 4
+    store.abandon()
+
+
+def test_G7_a_file_keeps_who_it_is(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool, Claim(3, "w"))
+    store.kv.put_many({"key": 1})
+    store.commit()
+    known = store.metadata.identity()
+    assert (known["class_key"], known["name"], known["epoch"], known["incarnation"]) == ("Lab", "x", 3, "w")
+    store.close()
+    assert not Path(f"{file_of(tmp_path)}-wal").exists()  # closing leaves one whole file
+
+
+def test_S9_after_SQLite_gave_the_transaction_up_the_event_can_only_fail(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"kept": 1})
+    store.commit()
+    store.database.row("PRAGMA max_page_count=40")
+    with pytest.raises(StorageError, match="full"):
+        store.kv.put_many({f"k{n}": b"x" * 100_000 for n in range(10)})
+    if store.transactions.lost():
+        with pytest.raises(StorageError):
+            store.kv.put_many({"small": 1})
+        with pytest.raises(StorageError):
+            store.commit()
+    store.transactions.rollback()
+    assert store.kv.list() == {"kept": 1}
+    store.abandon()
+
+
+def test_S9_a_damaged_file_is_told_as_such(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.close()
+    content = file_of(tmp_path).read_bytes()
+    file_of(tmp_path).write_bytes(b"garbage!" * 100 + content[800:])
+    with pytest.raises(DamagedFileError):
+        open_store(tmp_path, pool)
+
+
+def test_S9_another_objects_file_is_not_taken_for_ones_own(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool, name="other")
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.close()
+    file_of(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+    object_path(tmp_path, id_from_name("Lab", "other")).rename(file_of(tmp_path))
+    with pytest.raises(DamagedFileError, match="does not name it"):
+        open_store(tmp_path, pool)
+
+
+def test_S9_a_file_of_another_format_is_refused(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.database.run("UPDATE _do_meta SET format = 99")
+    store.close()
+    with pytest.raises(StorageError, match="format 99"):
+        open_store(tmp_path, pool)
+
+
+def test_S4_a_file_that_was_being_removed_is_removed_and_made_anew(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.database.run("UPDATE _do_meta SET epoch = 4611686018427387904")  # its owner died while removing it
+    store.abandon()
+    with pytest.raises(BusyFileError):
+        open_store(tmp_path, pool)
+    again = open_store(tmp_path, pool)
+    assert again.kv.get("key") is None
+    again.abandon()
+
+
+def test_S6_the_runtimes_own_connection_is_the_only_one(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    with pytest.raises(apsw.BusyError), apsw.Connection(str(file_of(tmp_path))) as second:
+        second.execute("SELECT * FROM _do_meta").fetchall()
+    store.abandon()
+
+
+def test_O8_locks_exclude_here(tmp_path: Path) -> None:
+    prove_locks_exclude(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class ManualPool(SyncPool):
+    """Runs syncs when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(0, lambda *_: None)
+        self.jobs: list[tuple[Callable[[], None], Callable[[Any], None]]] = []
+
+    def submit(self, job: Callable[[], None], done: Callable[[Any], None]) -> None:
+        self.jobs.append((job, done))
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Let the oldest sync end."""
+        job, done = self.jobs.pop(0)
+        if error is None:
+            job()
+        done(error)
+
+
+class Synced:
+    """A log of an open file, and what it has told."""
+
+    def __init__(self, path: Path) -> None:
+        self.pool, self.told = ManualPool(), []  # type: ignore[var-annotated]
+        Path(f"{path}-wal").touch()
+        self.log = WalSync(path, self.pool, 0, self.told.append)
+
+
+@pytest.fixture
+def synced(tmp_path: Path) -> Synced:
+    return Synced(tmp_path / "file")
+
+
+def test_G4_one_sync_covers_every_commit_before_it(synced: Synced) -> None:
+    log = synced.log
+    for seq in (1, 2, 3):
+        log.appended(seq)
+    assert len(synced.pool.jobs) == 1
+    synced.pool.finish()
+    assert log.durable == 1  # the others came while it ran
+    synced.pool.finish()
+    assert (log.durable, log.idle, synced.pool.jobs) == (3, True, [])
+    assert synced.told == [None, None]
+    log.close()
+
+
+def test_G4_a_failed_sync_is_told_once_and_never_tried_again(synced: Synced) -> None:
+    error = OSError("disk")
+    synced.log.appended(1)
+    synced.pool.finish(error)
+    assert synced.told == [error]
+    synced.log.appended(2)
+    assert synced.pool.jobs == []
+    assert synced.log.durable == 0
+
+
+def test_S13_a_noted_commit_waits_for_the_next_sync(synced: Synced) -> None:
+    synced.log.note(5)
+    assert synced.pool.jobs == []
+    synced.log.sync_soon()
+    synced.pool.finish()
+    assert synced.log.durable == 5
+    synced.log.close()
+
+
+def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    synced.log.created(fd)
+    synced.log.appended(1)
+    synced.pool.finish()
+    os.fstat(fd)  # still open: closing it would drop SQLite's lock
+    os.close(fd)
+    synced.log.close()
+
+
+def test_G4_syncs_run_in_threads_and_are_told_on_the_loop() -> None:
+    told: list[Any] = []
+    pool = SyncPool(2, lambda done, error: told.append((threading.current_thread().name, done, error)))
+    pool.submit(lambda: None, print)
+    failing = OSError("disk")
+
+    def fail() -> None:
+        raise failing
+
+    pool.submit(fail, repr)
+    pool.close()
+    assert {(done, error) for _, done, error in told} == {(print, None), (repr, failing)}
+    assert all(name.startswith("durable-sync-") for name, *_ in told)
