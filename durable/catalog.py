@@ -25,7 +25,7 @@ from django.db import connections, transaction
 
 from durable.identity import ObjectId
 from durable.models import ObjectRecord, moment
-from durable.runtime.host import CatalogEntry
+from durable.runtime.surroundings import CatalogEntry
 from durable.storage.store import object_path
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,9 @@ from durable.cluster.session import SessionKeeper
 from durable.cluster.volume import check_volume
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
-from durable.runtime.host import Catalog, CatalogEntry, Clocks, Host
+from durable.runtime.host import Host
 from durable.runtime.registry import registry
+from durable.runtime.surroundings import Catalog, CatalogEntry, Clocks
 from durable.storage.probe import prove_locks_exclude
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,10 @@ from durable.errors import error_from_wire, error_to_wire
 from durable.identity import ObjectId
 from durable.runtime.context import AlarmInfo
 from durable.runtime.events import Event
-from durable.runtime.host import Clocks, Host
+from durable.runtime.host import Host
 from durable.runtime.namespace import dispatch
 from durable.runtime.registry import registry
+from durable.runtime.surroundings import Clocks
 from durable.storage.store import object_path
 
 

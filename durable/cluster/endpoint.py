@@ -82,10 +82,9 @@ class Endpoint:
     async def start(self, address: str, host: Host) -> None:
         """Listen at `address` (a path) for requests to `host`."""
         self._address, self._host = address, host
-        with contextlib.suppress(FileNotFoundError):
-            Path(address).unlink()
+        _remove(address)
         self._server = await listen(address, self._make_link)
-        Path(address).chmod(0o600)
+        _make_private(address)
 
     def _make_link(self) -> Link:
         link = Link(self._hello, received=self._received, opened=self._opened, closed=self._closed)
@@ -149,5 +148,13 @@ class Endpoint:
             self._server.close()
         for link in list(self._all):
             link.close()
-        with contextlib.suppress(FileNotFoundError):
-            Path(self._address).unlink()
+        _remove(self._address)
+
+
+def _remove(address: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        Path(address).unlink()
+
+
+def _make_private(address: str) -> None:
+    Path(address).chmod(0o600)

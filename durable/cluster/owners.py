@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from durable.identity import ObjectId
-from durable.runtime.host import NotOwnerError
+from durable.runtime.surroundings import NotOwnerError
 
 from .redis import Notice, RedisCluster, RedisUnavailableError
 

@@ -8,7 +8,6 @@ repeats; an owner that has handled one already answers from its record. So a cal
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -25,14 +24,12 @@ from durable.core.envelope import (
     NotOwner,
     Reply,
     Request,
-    SocketClose,
-    SocketFrame,
-    SocketOpen,
     Target,
 )
 from durable.errors import DurableError, OverloadedError, UnavailableError, error_from_wire
 from durable.identity import ObjectId
 
+from .channel import Channel, Outcome, Pending
 from .directory import Directory
 from .link import Link, connect
 from .redis import RedisUnavailableError, WorkerSession
@@ -42,75 +39,9 @@ log = logging.getLogger(__name__)
 MAX_CHANNELS = 20_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.2  # seconds between two looks for an owner
 
-Outcome = Callable[[Reply | DurableError], None]
-
 
 class NotActiveError(UnavailableError):
     """The worker that was asked about an object has no live instance of it."""
-
-
-class Pending:
-    """A request without an answer."""
-
-    __slots__ = ("done", "number", "parked_at", "request", "sent")
-
-    def __init__(self, request: Request, done: Outcome) -> None:
-        self.request = request
-        self.done = done
-        self.number = 0
-        self.sent = False
-        self.parked_at: float | None = None
-
-
-class Channel:
-    """What this process knows of one object: its owner's link, and what it has asked.
-
-    Attributes:
-        sockets: gives the ids of the object's sockets held here; set by who holds them.
-        epoch: the highest seen in effects; older ones are dropped.
-        asleep: the object said that it sleeps, and nothing has been sent to it since.
-    """
-
-    __slots__ = (
-        "_free_slots",
-        "_next_slot",
-        "asleep",
-        "bounces",
-        "epoch",
-        "link",
-        "pending",
-        "routing",
-        "sockets",
-        "target",
-    )
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.link: Link | None = None
-        self.pending: dict[int, Pending] = {}
-        self.routing: asyncio.Task[None] | None = None
-        self.sockets: Callable[[], list[str]] | None = None
-        self.epoch = 0
-        self.asleep = True
-        self.bounces = 0
-        self._free_slots: list[int] = []
-        self._next_slot = 0
-
-    def take_slot(self) -> int:
-        """The lowest slot that no unanswered call uses."""
-        if self._free_slots:
-            return heapq.heappop(self._free_slots)
-        self._next_slot += 1
-        return self._next_slot - 1
-
-    def free_slot(self, slot: int) -> None:
-        """The answer to the slot's call is here."""
-        heapq.heappush(self._free_slots, slot)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing would be lost by forgetting it."""
-        return not self.pending and self.sockets is None and self.routing is None
 
 
 class Router:
@@ -446,6 +377,3 @@ def _ignore(_outcome: Reply | DurableError) -> None:
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("routing failed", exc_info=task.exception())
-
-
-__all__ = ["Channel", "Router", "SocketClose", "SocketFrame", "SocketOpen"]

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from durable.cluster.router import Channel, Router
+from durable.cluster.channel import Channel
+from durable.cluster.router import Router
 from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, SocketOpen
 from durable.errors import DurableError, error_from_wire
 from durable.identity import ObjectId

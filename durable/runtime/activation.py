@@ -461,7 +461,10 @@ class Activation:
             if self.host.clock() <= event.deadline:
                 event.answer.not_owner(None)
                 raise
-            self._fail(event, EventTimeoutError(f"the event ran longer than {self.event_timeout:g} s", delivered="unknown"))
+            self._fail(
+                event,
+                EventTimeoutError(f"the event ran longer than {self.event_timeout:g} s", delivered="unknown"),
+            )
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
             self._fail(event, error)
         else:

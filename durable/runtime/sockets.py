@@ -33,7 +33,17 @@ _decode_hello = msgspec.msgpack.Decoder(SocketHello).decode
 class WebSocket:
     """One client's connection. It stays the same across eviction, crashes and moves of the object."""
 
-    __slots__ = ("_hello", "_last_attachment", "_open", "_raw_hello", "_table", "gateway", "id", "received", "tags")
+    __slots__ = (
+        "_hello",
+        "_last_attachment",
+        "_open",
+        "_raw_hello",
+        "_table",
+        "gateway",
+        "id",
+        "received",
+        "tags",
+    )
 
     def __init__(self, table: SocketTable, socket_id: str, gateway: str, raw_hello: bytes) -> None:
         self._table = table

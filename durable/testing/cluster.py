@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from durable.cluster.redis import GatewaySession, WorkerSession
 from durable.identity import ObjectId
-from durable.runtime.host import CatalogEntry
+from durable.runtime.surroundings import CatalogEntry
 
 
 class LocalCluster:

@@ -21,8 +21,9 @@ from durable.cluster.router import Router
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
 from durable.runtime.activation import Activation
-from durable.runtime.host import Clocks, Host
+from durable.runtime.host import Host
 from durable.runtime.registry import registry
+from durable.runtime.surroundings import Clocks
 
 from .clock import LocalClock
 from .cluster import CatalogList, LocalCluster

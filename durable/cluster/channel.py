@@ -1,0 +1,78 @@
+"""One object as a process talks to it: the link to its owner, and the requests that have no answer yet, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from durable.core.envelope import Reply, Request, Target
+from durable.errors import DurableError
+
+from .link import Link
+
+Outcome = Callable[[Reply | DurableError], None]
+
+
+class Pending:
+    """A request without an answer."""
+
+    __slots__ = ("done", "number", "parked_at", "request", "sent")
+
+    def __init__(self, request: Request, done: Outcome) -> None:
+        self.request = request
+        self.done = done
+        self.number = 0
+        self.sent = False
+        self.parked_at: float | None = None
+
+
+class Channel:
+    """What this process knows of one object: its owner's link, and what it has asked.
+
+    Attributes:
+        sockets: gives the ids of the object's sockets held here; set by who holds them.
+        epoch: the highest seen in effects; older ones are dropped.
+        asleep: the object said that it sleeps, and nothing has been sent to it since.
+    """
+
+    __slots__ = (
+        "_free_slots",
+        "_next_slot",
+        "asleep",
+        "bounces",
+        "epoch",
+        "link",
+        "pending",
+        "routing",
+        "sockets",
+        "target",
+    )
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.link: Link | None = None
+        self.pending: dict[int, Pending] = {}
+        self.routing: asyncio.Task[None] | None = None
+        self.sockets: Callable[[], list[str]] | None = None
+        self.epoch = 0
+        self.asleep = True
+        self.bounces = 0
+        self._free_slots: list[int] = []
+        self._next_slot = 0
+
+    def take_slot(self) -> int:
+        """The lowest slot that no unanswered call uses."""
+        if self._free_slots:
+            return heapq.heappop(self._free_slots)
+        self._next_slot += 1
+        return self._next_slot - 1
+
+    def free_slot(self, slot: int) -> None:
+        """The answer to the slot's call is here."""
+        heapq.heappush(self._free_slots, slot)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost by forgetting it."""
+        return not self.pending and self.sockets is None and self.routing is None
