@@ -77,7 +77,7 @@ export type ChatEntry =
 
 const GROUP_MS = 5 * 60_000;
 
-/** Messages with a divider before each day; `opens` where the author changes or some minutes went by. */
+/** Messages with a divider before each day; `opens` where the author or their name changes or some minutes went by. */
 export function entries(messages: readonly Message[]): ChatEntry[] {
   const list: ChatEntry[] = [];
   let previous: Message | undefined;
@@ -85,7 +85,8 @@ export function entries(messages: readonly Message[]): ChatEntry[] {
     const day = new Date(message.timestamp).toDateString();
     const newDay = !previous || new Date(previous.timestamp).toDateString() !== day;
     if (newDay) list.push({ kind: "day", key: `d${message.seq}`, timestamp: message.timestamp });
-    const opens = newDay || previous?.user_id !== message.user_id || message.timestamp - previous.timestamp > GROUP_MS;
+    const sameAuthor = previous?.user_id === message.user_id && previous.user === message.user;
+    const opens = newDay || !previous || !sameAuthor || message.timestamp - previous.timestamp > GROUP_MS;
     list.push({ kind: "message", key: `m${message.seq}`, message, opens });
     previous = message;
   }
