@@ -78,6 +78,7 @@ class Hub:
 
     Attributes:
         router: the way to the objects; set by who makes both.
+        emptied: set while no socket is held.
         holding_changed: told when the first socket of an object comes, and when the last has gone.
     """
 
@@ -87,6 +88,8 @@ class Hub:
         self.holding_changed: Callable[[str, bool], None] = lambda _reference, _held: None
         self._objects: dict[str, ObjectSockets] = {}
         self._opened = 0
+        self.emptied = asyncio.Event()
+        self.emptied.set()
 
     def __len__(self) -> int:
         return sum(len(held.sockets) for held in self._objects.values())
@@ -102,6 +105,7 @@ class Hub:
             channel.sockets = held.ids
             self.holding_changed(f"{object_id.class_key}:{object_id}", True)
         self._opened += 1
+        self.emptied.clear()
         socket = HubSocket(f"{self.gateway[:16]}-{self._opened}", channel, outgoing, wanted_close)
         held.sockets[socket.id] = socket
 
@@ -166,6 +170,8 @@ class Hub:
             del self._objects[socket.channel.target.id]
             socket.channel.sockets = None
             self.holding_changed(f"{held.channel.target.key}:{held.channel.target.id}", False)
+            if not self._objects:
+                self.emptied.set()
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every socket."""

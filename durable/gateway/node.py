@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -85,9 +86,9 @@ class GatewayNode:
         """Leave the cluster, after the objects have heard which sockets are gone."""
         if self._renewing is not None:
             self._renewing.cancel()
-        deadline = asyncio.get_running_loop().time() + CLOSING_SECONDS
-        while len(self.hub) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self.hub.emptied.wait()
         home.attach(None)
         try:
             await self.client.redis.end_gateway(self._session.gateway)

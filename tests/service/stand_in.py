@@ -21,9 +21,9 @@ from pathlib import Path
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster, WorkerSession
 from durable.errors import UnavailableError
-from durable.service.launch import Role
 from durable.service.discovery import ServiceRecord
 from durable.service.errors import EXIT_REFUSED, ServiceError
+from durable.service.launch import Role
 from durable.service.lifeline import Lifeline
 from durable.service.rundir import runtime_directory
 from durable.service.supervisor import ServiceOptions, Supervisor
