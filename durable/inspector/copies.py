@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,17 +26,41 @@ MOST_BYTES = 512 * 1024 * 1024
 READ_SECONDS = 5.0
 
 T = TypeVar("T")
-Query = Callable[[str], list[Any]]
 _PROGRESS_STEPS = 50_000
 
 
-def read_copy(path: Path, read: Callable[[Query], T]) -> T | None:
-    """What `read(query)` makes of the database at `path`; None when there is no such file, or it is being removed.
+class Copy:
+    """An open copy; called with a statement it gives all rows.
 
-    Waits for the disk. Raises a StorageError for a damaged file and one that is too large, UnavailableError for a
+    Attributes:
+        connection: for statements that need more care. It is interrupted at the deadline.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+
+    def __call__(self, sql: str) -> list[Any]:
+        """All rows of a statement of ours."""
+        return self.connection.execute(sql).fetchall()
+
+
+def copy_apart(source: str, target: str) -> None:
+    """Copy a file in a process of its own: closing it in the process of its owner would drop the owner's lock."""
+    copied = subprocess.run(["cp", "--", source, target], capture_output=True, text=True, check=False)
+    if copied.returncode:
+        if not Path(source).exists():
+            raise FileNotFoundError(source)
+        raise StorageError(f"the file cannot be copied: {copied.stderr.strip()}", delivered="no")
+
+
+def read_copy(path: Path, read: Callable[[Copy], T], *, apart: bool = False) -> T | None:
+    """What `read(copy)` makes of the database at `path`; None when there is no such file, or it is being removed.
+
+    `apart` must be set in a process that owns objects. Waits for the disk. Raises a StorageError for a damaged file and one that is too large, UnavailableError for a
     file that does not hold still.
     """
     damage: apsw.Error | None = None
+    copy_file = copy_apart if apart else shutil.copyfile
     for _ in range(TRIES):
         with TemporaryDirectory(prefix="durable-look-") as folder:
             copy = Path(folder) / "object.sqlite3"
@@ -43,9 +68,9 @@ def read_copy(path: Path, read: Callable[[Query], T]) -> T | None:
             if before is None:
                 return None
             try:
-                shutil.copyfile(path, copy)
+                copy_file(str(path), str(copy))
                 if before[1] is not None:
-                    shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+                    copy_file(f"{path}-wal", f"{copy}-wal")
             except FileNotFoundError:
                 continue
             if _figures(path) == before:
@@ -86,8 +111,8 @@ def _figure(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read(copy: Path, read: Callable[[Query], T]) -> T | None:
-    connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
+def _read(path: Path, read: Callable[[Copy], T]) -> T | None:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     deadline = time.monotonic() + READ_SECONDS
     try:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -95,13 +120,11 @@ def _read(copy: Path, read: Callable[[Query], T]) -> T | None:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
         connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()  # the log's index stays in memory
 
-        def query(sql: str) -> list[Any]:
-            return connection.execute(sql).fetchall()
-
-        found = query("PRAGMA quick_check(1)")
+        copy = Copy(connection)
+        found = copy("PRAGMA quick_check(1)")
         if found != [("ok",)]:
             raise apsw.CorruptError(str(found[0][0]) if found else "the check gave no answer")
-        epoch = query("SELECT epoch FROM _do_meta")
-        return None if not epoch or epoch[0][0] == POISONED else read(query)
+        epoch = copy("SELECT epoch FROM _do_meta")
+        return None if not epoch or epoch[0][0] == POISONED else read(copy)
     finally:
         connection.close(True)

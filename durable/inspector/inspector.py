@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,8 @@ from durable.runtime.commands import read_tables
 from durable.runtime.signatures import find_method
 from durable.storage.store import object_path
 
-from .copies import Query, read_copy
+from .console import Result, select
+from .copies import Copy, read_copy
 from .records import Record, find_record, in_database
 from .targets import find_class
 from .values import jsonable
@@ -120,6 +122,14 @@ class Inspector:
             found: Tables | None = copied if asked is None or asked.is_silent else asked.answer
             return found or []
 
+    async def sql(self, object_id: ObjectId, statement: str, limit: int) -> Result | None:
+        """What a reading statement gives on a copy of the object's file, up to `limit` rows; None when there is no file.
+
+        Of an active object the copy has what was committed; one that never stops writing is refused.
+        """
+        async with self._recorded("object.sql", object_id, statement=statement[:MAX_AUDITED]):
+            return await self._copied(object_id, lambda copy: select(copy, statement, limit))
+
     async def workers(self) -> list[dict[str, Any]]:
         """The live workers: `worker`, `pid`, `host`, `state`, `objects`."""
         sessions = await self._client.redis.list_workers()
@@ -128,19 +138,25 @@ class Inspector:
             {**_owner(session), "state": session.state, "objects": session.objects} for session in sessions
         ]
 
-    async def _look(self, object_id: ObjectId, verb: str, read: Callable[[Query], T]) -> _Seen:
+    async def _look(self, object_id: ObjectId, verb: str, read: Callable[[Copy], T]) -> _Seen:
         """Ask the owner, or read a copy of the file where there is none."""
-        path = object_path(self._root, object_id)
         for _ in range(LOOKS):
             asked = await self._ask(object_id, verb, ASK_SECONDS)
             if asked is not None and not asked.is_silent:
                 return _Seen(asked, None)
-            copied = await asyncio.to_thread(read_copy, path, read)
+            copied = await self._copied(object_id, read)
             # It may have woken meanwhile, and been copied in the middle of a write.
             again = await self._ask(object_id, "show", ASK_SECONDS) if asked is None else None
             if again is None:
                 return _Seen(asked, copied)
         raise UnavailableError("the object wakes and sleeps all the time; try again")
+
+    async def _copied(self, object_id: ObjectId, read: Callable[[Copy], T]) -> T | None:
+        """What `read` makes of a copy of the object's file; None when there is none."""
+        path = object_path(self._root, object_id)
+        sessions = self._client.directory.live.values()
+        owns = any(session.pid == os.getpid() for session in sessions)  # as `runserver`'s process does
+        return await asyncio.to_thread(read_copy, path, read, apart=owns)
 
     async def _ask(self, object_id: ObjectId, verb: str, within: float) -> _Asked | None:
         """Have the owner's worker answer; None when no live worker has the object active."""
@@ -214,7 +230,7 @@ class Inspector:
             raise
 
 
-def _facts(query: Query) -> dict[str, Any]:
+def _facts(query: Copy) -> dict[str, Any]:
     """What a file says of its object, in the words of a worker's answer to "show"."""
     name, epoch, created_at, alarm, retries, error = query(
         "SELECT name, epoch, created_at, alarm, alarm_retries, alarm_error FROM _do_meta"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from durable.errors import StorageError, UnavailableError
 from durable.inspector import copies
-from durable.inspector.copies import Query, read_copy
+from durable.inspector.copies import Copy, read_copy
 
 MAKER = """
 import os, sqlite3, sys
@@ -49,13 +50,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def pair(query: Query) -> tuple[int, int]:
+def pair(query: Copy) -> tuple[int, int]:
     return tuple(query("SELECT a, b FROM pair")[0])  # type: ignore[return-value]
 
 
-def test_the_log_is_part_of_the_copy_and_nothing_is_left_behind(path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_log_is_part_of_the_copy_and_nothing_is_left_behind(path: Path, apart: bool) -> None:
     before = sorted(path.parent.iterdir())
-    assert read_copy(path, pair) == (1, 1)
+    assert read_copy(path, pair, apart=apart) == (1, 1)
     assert sorted(path.parent.iterdir()) == before
 
 
@@ -78,6 +80,16 @@ def test_a_file_that_is_written_all_the_time_is_never_shown_torn(path: Path) -> 
                 assert found[0] == found[1]
         finally:
             writer.kill()
+
+
+def test_a_copy_taken_apart_leaves_the_owners_lock_in_place(path: Path) -> None:
+    owner = apsw.Connection(str(path))
+    owner.execute("PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").fetchall()
+    assert read_copy(path, pair, apart=True) == (1, 1)
+    probe = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM pair').fetchall()"
+    tried = subprocess.run([sys.executable, "-c", probe, path], capture_output=True, text=True, check=False)
+    assert "locked" in tried.stderr
+    owner.close()
 
 
 def test_a_query_that_takes_too_long_is_interrupted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,14 @@ class Command(BaseCommand):
         )
         call.add_argument("--kwargs", default="{}", help="a JSON object of arguments by name")
 
+        sql = actions.add_parser(
+            "sql", help="read an object's tables by SQL, in a copy; values are shortened"
+        )
+        _target(sql)
+        sql.add_argument("statement", help="one statement that only reads; the key-value storage is _do_kv")
+        sql.add_argument("--limit", type=_limit, default=100, help="at most so many rows (default: 100)")
+        sql.add_argument("--json", action="store_true", help="print one JSON object")
+
         _target(actions.add_parser("evict", help="put an object to sleep after its running event"))
         _target(
             actions.add_parser("abort", help="discard the live instance now; its running event is undone")
@@ -93,6 +101,21 @@ class Command(BaseCommand):
         named = _json(options["kwargs"], dict, "--kwargs must be a JSON object, such as '{\"amount\": 5}'")
         result = self._ask(lambda inspector: inspector.call(target, options["method"], arguments, named))
         self.stdout.write(json.dumps(jsonable(result), ensure_ascii=False))
+
+    def _sql(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        statement, limit = options["statement"], options["limit"]
+        found = self._ask(lambda inspector: inspector.sql(target, statement, limit))
+        if found is None:
+            raise CommandError("this object stores nothing")
+        if options["json"]:
+            self.stdout.write(json.dumps(found._asdict(), ensure_ascii=False))
+            return
+        self.stdout.write("\t".join(found.columns))
+        for row in found.rows:
+            self.stdout.write("\t".join("NULL" if value is None else _printable(str(value)) for value in row))
+        if found.more:
+            self.stderr.write(f"There are more than {limit} rows; see --limit.")
 
     def _evict(self, options: dict[str, Any]) -> None:
         target = find_object(options["class_key"], options["name"])
