@@ -1,9 +1,9 @@
-"""The admin keeps to the security policy as well."""
+"""The admin and the pages beside it keep to the security policy as well."""
 
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.person import Person
@@ -39,10 +39,59 @@ def test_a_wrong_password_is_refused(service: RunningService, visitor: Visitor, 
     expect(somebody.page.get_by_text("Please enter the correct username and password")).to_be_visible()
 
 
-def test_every_page_of_the_index_opens(admin: Person) -> None:
-    links = admin.page.locator("#content-main a").evaluate_all("all => all.map((link) => link.href)")
-    assert links
-    for link in sorted(set(links)):
-        answer = admin.page.goto(link)
+def hrefs(page: Page, selector: str) -> list[str]:
+    return sorted(set(page.locator(selector).evaluate_all("all => all.map((link) => link.href)")))
+
+
+def test_every_list_and_one_of_each_kind_opens(service: RunningService, admin: Person) -> None:
+    service.create_room("Listed")
+    lists = hrefs(admin.page, "#content-main a")
+    assert lists
+    for address in lists:
+        answer = admin.page.goto(address)
         assert answer is not None
-        assert answer.status == 200, link
+        assert answer.status == 200, address
+        for first in hrefs(admin.page, "#result_list tbody a[href*='/admin/']")[:1]:
+            answer = admin.page.goto(first)
+            assert answer is not None
+            assert answer.status == 200, first
+
+
+def test_a_room_in_use_is_among_the_objects_with_its_sockets(
+    service: RunningService, visitor: Visitor, admin: Person
+) -> None:
+    room = service.create_room("Looked into")
+    alice = visitor(service, "Alice").enter(room)
+    alice.say("Who looks?")
+    alice.sees("Who looks?")
+    admin.page.goto("/admin/durable/objectrecord/?q=" + room.rpartition("/")[2])
+    admin.page.locator("#content-main, main").get_by_role("link", name=room.rpartition("/")[2]).click()
+    expect(admin.page).to_have_url(re.compile("/admin/durable/objectrecord/object/room/[0-9a-f]{64}/$"))
+    expect(admin.page.get_by_role("cell", name="Who looks?", exact=True)).to_be_visible()
+    expect(admin.page.get_by_role("cell", name=re.compile("^user:"))).to_have_count(1)
+    admin.page.goto("/admin/durable/objectrecord/workers/")
+    for pid in service.worker_pids():
+        expect(admin.page.get_by_text(str(pid)).first).to_be_visible()
+
+
+def test_who_is_in_a_room_that_is_deleted_is_told(
+    service: RunningService, visitor: Visitor, admin: Person
+) -> None:
+    room = service.create_room("Short-lived")
+    alice = visitor(service, "Alice").enter(room)
+    admin.page.goto("/admin/rooms/roomentry/?q=" + room.rpartition("/")[2])
+    admin.page.get_by_role("link", name="Short-lived").click()
+    admin.page.get_by_role("link", name="Delete").click()
+    admin.page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(alice.page.get_by_role("heading", name="There is no such room")).to_be_visible()
+    expect(alice.box).to_be_disabled()
+    answer = alice.page.goto(room)
+    assert answer is not None
+    assert answer.status == 404
+
+
+def test_the_documentation_of_the_api_is_drawn(service: RunningService, visitor: Visitor) -> None:
+    reader = visitor(service)
+    reader.page.goto("/")
+    reader.page.get_by_role("navigation", name="Site").get_by_role("link", name="API").click()
+    expect(reader.page.get_by_text("/api/v1/counters/{name}/increment").first).to_be_visible()

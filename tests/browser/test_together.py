@@ -128,6 +128,16 @@ def test_who_comes_without_a_name_is_asked_and_may_go_on_without(
     bob.sees_people("Bob", "Dora")
 
 
+def test_the_shared_link_leads_in(together: Two, service: RunningService, visitor: Visitor) -> None:
+    alice, bob = together
+    alice.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    alice.page.get_by_test_id("share").click()
+    expect(alice.page.get_by_text("Link copied")).to_be_visible()
+    link = alice.page.evaluate("() => navigator.clipboard.readText()")
+    visitor(service, "Carol").enter(link)
+    bob.sees_people("Alice", "Bob", "Carol")
+
+
 def test_writing_is_shown_while_it_lasts(together: Two) -> None:
     alice, bob = together
     alice.box.press_sequentially("Let me th")
