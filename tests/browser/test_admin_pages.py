@@ -66,7 +66,7 @@ def test_a_room_in_use_is_among_the_objects_with_its_sockets(
     alice.sees("Who looks?")
     admin.page.goto("/admin/durable/objectrecord/?q=" + room.rpartition("/")[2])
     admin.page.locator("#content-main, main").get_by_role("link", name=room.rpartition("/")[2]).click()
-    expect(admin.page).to_have_url(re.compile("/admin/durable/objectrecord/object/room/[0-9a-f]{64}/$"))
+    expect(admin.page).to_have_url(re.compile("/admin/durable/objectrecord/object/Room/[0-9a-f]{64}/$"))
     expect(admin.page.get_by_role("cell", name="Who looks?", exact=True)).to_be_visible()
     expect(admin.page.get_by_role("cell", name=re.compile("^user:"))).to_have_count(1)
     admin.page.goto("/admin/durable/objectrecord/workers/")
