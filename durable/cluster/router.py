@@ -258,7 +258,10 @@ class Router:
             connecting = self._loop.create_task(self._connect(session))
             self._connecting[session.worker] = connecting
             connecting.add_done_callback(lambda _: self._connecting.pop(session.worker, None))
-        return await asyncio.shield(connecting)
+        link = await asyncio.shield(connecting)
+        if not link.is_open:  # ended before we came to use it: who closes links did not know us yet
+            raise ConnectionResetError("the link ended as it was made")
+        return link
 
     async def _connect(self, session: WorkerSession) -> Link:
         def make() -> Link:

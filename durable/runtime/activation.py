@@ -298,6 +298,7 @@ class Activation:
                 event.answer.not_owner(None)
                 raise
             reason = self._why_cancelled(event)
+            self._answer_frame(event)
             self._fail(event, reason)
             return reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
@@ -396,12 +397,16 @@ class Activation:
             log.error("%s: %s failed", self, event.label, exc_info=error)
         elif isinstance(error, StorageError):
             log.warning("%s: %s failed: %s", self, event.label, error)
+        self._answer_frame(event)
+        self._fail(event, error)
+        return error
+
+    def _answer_frame(self, event: Event) -> None:
+        """The event has failed: if it was a client's frame, tell the client, where the class has words for it."""
         if event.socket is not None and self.kind.web_socket_error is not None:
             ws = self.sockets.get(event.socket[0])
             if ws is not None:
                 event.effects.append((ws.gateway, ("send", [ws.id], self.kind.web_socket_error, None)))
-        self._fail(event, error)
-        return error
 
     def _fail(self, event: Event, error: BaseException) -> None:
         self._release(event, event.answer.fail, error)

@@ -76,7 +76,9 @@ class Metadata:
 
     def forget_calls(self, prefix: str, before: int) -> None:
         """Forget calls of callers that begin with `prefix`, answered before `before` (ms). In an event that writes."""
-        self._transactions.write("DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before))
+        self._transactions.write(
+            "DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before)
+        )
 
     # -- sockets
 
@@ -125,7 +127,9 @@ class Metadata:
         """Replace the auto-response; None clears it."""
         if (self.auto_response() or (None, None)) == (request, response):
             return
-        self._transactions.write("UPDATE _do_meta SET auto_request = ?1, auto_response = ?2", (request, response))
+        self._transactions.write(
+            "UPDATE _do_meta SET auto_request = ?1, auto_response = ?2", (request, response)
+        )
 
     # -- the class's schema
 

@@ -92,7 +92,9 @@ class Sql:
                     f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes"
                 )
         lowered = statement.lower()
-        if "_do_" in lowered and ("alter" in lowered or "reindex" in lowered):  # the authorizer is not told the name
+        if "_do_" in lowered and (
+            "alter" in lowered or "reindex" in lowered
+        ):  # the authorizer is not told the name
             raise SqlError("names that begin with _do_ are the runtime's")
         database = self._database
         database.start_deadline()

@@ -101,7 +101,11 @@ async def test_O5_without_a_supervisor_takeover_takes_no_longer_than_the_lease_a
     service: RunningService,
 ) -> None:
     command = [sys.executable, "manage.py", "worker"]
-    environment = {**os.environ, "DATA_DIR": str(service.data_dir), "DJANGO_SETTINGS_MODULE": "tests.cluster.settings"}
+    environment = {
+        **os.environ,
+        "DATA_DIR": str(service.data_dir),
+        "DJANGO_SETTINGS_MODULE": "tests.cluster.settings",
+    }
     by_hand = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         async with objects_of(service) as client:
@@ -160,7 +164,9 @@ async def test_O7_calls_wait_for_redis_and_go_on_by_themselves(service: RunningS
         assert await probe.add() == 5
 
 
-async def test_O2_two_hundred_first_calls_through_two_processes_meet_one_instance(service: RunningService) -> None:
+async def test_O2_two_hundred_first_calls_through_two_processes_meet_one_instance(
+    service: RunningService,
+) -> None:
     async with objects_of(service) as one, objects_of(service) as other:
         from durable.core import codec
 

@@ -70,7 +70,9 @@ async def test_W2_a_socket_stays_open_while_its_object_sleeps(service: RunningSe
         assert await hear(alice) == "after"
 
 
-async def test_W3_sockets_stay_open_and_frames_in_order_when_all_workers_are_killed(service: RunningService) -> None:
+async def test_W3_sockets_stay_open_and_frames_in_order_when_all_workers_are_killed(
+    service: RunningService,
+) -> None:
     async with chat(service, "tough") as alice, chat(service, "tough") as bob:
         await say(alice, "0")
         assert await hear(bob) == "0"

@@ -73,6 +73,7 @@ class SmallLab(Lab):
     max_queue = 3
     max_sockets = 2
     event_timeout = 5.0
+    web_socket_error = "that failed"
 
 
 def lab(name: str = "lab", kind: type[Lab] = Lab) -> Lab:

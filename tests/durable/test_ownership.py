@@ -4,15 +4,18 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from durable.errors import FencedError, UnavailableError
 from durable.identity import id_from_name
 from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, EpochTooOldError, object_path
-from durable.testing import LocalObjects
+from durable.testing import LocalObjects, local_objects
 from tests.durable.conftest import open_store
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
@@ -243,6 +246,38 @@ async def test_O7_without_a_lease_calls_are_refused_and_it_resumes_by_itself(loc
     local.worker.lease.renewed(local.clock.elapsed())
     assert await call == 0
     assert await lab().increment() == 2
+
+
+STEPS = st.lists(
+    st.sampled_from(["call", "call", "call", "evict", "crash", "crash unsynced", "redeploy"]), max_size=12
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(STEPS)
+def test_O5_whatever_happens_each_call_takes_effect_once(steps: list[str]) -> None:
+    async def replay(root: Path) -> None:
+        async with local_objects(root) as local:
+            calls = []
+            for step in steps:
+                if step == "crash unsynced":
+                    local.commits.hold()
+                    calls.append(asyncio.create_task(lab().increment()))
+                    await local.commits.waiting()
+                calls += [asyncio.create_task(lab().increment()) for _ in range(3)]
+                await asyncio.sleep(0)
+                if step == "evict":
+                    await local.evict(lab())
+                elif step == "redeploy":
+                    await local.redeploy()
+                elif step.startswith("crash"):
+                    await local.crash()
+                    local.commits.release()
+            assert sorted(await asyncio.gather(*calls)) == list(range(1, len(calls) + 1))
+            assert await lab().value() == len(calls)
+
+    with TemporaryDirectory() as root:
+        asyncio.run(replay(Path(root)))
 
 
 class TestImpatient:

@@ -228,6 +228,27 @@ async def test_W5_a_raising_handler_leaves_the_socket_open(local: LocalObjects) 
     assert ws.take() == ["never"]
 
 
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+async def test_W5_a_class_may_have_an_error_frame(local: LocalObjects, how: str) -> None:
+    hanging = asyncio.Event()
+
+    async def fail(obj: Lab, ws: Any, message: Any) -> None:
+        ws.send("never")
+        if how == "raises":
+            raise ValueError("no")
+        hanging.set()
+        await asyncio.Event().wait()
+
+    HOOKS["message"] = fail
+    ws, other = await local.connect(lab(kind=SmallLab)), await local.connect(lab(kind=SmallLab))
+    ws.post("bad")
+    if how == "hangs":
+        await hanging.wait()
+        await local.advance(6)
+    await ws.handled()
+    assert (ws.take(), other.take(), ws.is_open) == (["that failed"], [], True)
+
+
 async def test_W6_exactly_one_close_event_a_socket(local: LocalObjects) -> None:
     closes = []
     HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append(
