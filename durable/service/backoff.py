@@ -7,7 +7,7 @@ from dataclasses import dataclass
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 15.0
 #: A process that lived this many seconds has proved itself: its next end is a first one.
-PROVEN_AFTER = 30.0
+PROVEN_AFTER = 5.0
 
 
 @dataclass(slots=True)
