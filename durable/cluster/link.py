@@ -18,6 +18,7 @@ from durable.core.envelope import LINK_VERSION, Hello, Message, decode, encode
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 40 * 1024 * 1024  # a value of 32 MiB, with room for what surrounds it
+HELLO_SECONDS = 5.0  # a listener that is closed at the wrong moment leaves a connection that nobody serves
 MAX_UNSENT_BYTES = 128 * 1024 * 1024  # a peer that reads so slowly is given up
 
 
@@ -51,6 +52,7 @@ class Link(asyncio.Protocol):
         self._unparsed = bytearray()
         self._unsent: list[bytes] = []
         self._flush_due = False
+        self._silence: asyncio.TimerHandle | None = None
         self.peer: Hello | None = None
 
     @property
@@ -64,6 +66,12 @@ class Link(asyncio.Protocol):
         """Say hello."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         self.send(self._me)
+        self._silence = self._loop.call_later(HELLO_SECONDS, self._give_up_silent)
+
+    def _give_up_silent(self) -> None:
+        if self.peer is None and self._transport is not None:
+            log.warning("a peer that did not say hello within %g s is given up", HELLO_SECONDS)
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Hand over every whole message."""
@@ -92,6 +100,8 @@ class Link(asyncio.Protocol):
             self._received(self, message)
         elif isinstance(message, Hello) and message.version == LINK_VERSION:
             self.peer = message
+            if self._silence is not None:
+                self._silence.cancel()
             self._opened(self)
         else:
             raise ValueError(f"the peer speaks another version of the link: {message!r:.80}")
@@ -100,6 +110,8 @@ class Link(asyncio.Protocol):
         """Tell who uses the link, once."""
         self._transport = None
         self._unsent.clear()
+        if self._silence is not None:
+            self._silence.cancel()
         self._closed(self)
 
     # -- our side

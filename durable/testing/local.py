@@ -155,6 +155,7 @@ class LocalObjects:
         self._workers.append(worker)
         if told:
             await self._tell()
+            await self.settle()
         return worker
 
     async def drain(self, worker: LocalWorker) -> None:
@@ -166,6 +167,7 @@ class LocalObjects:
         gateway = _LocalGateway(self.conf, self.cluster)
         self._gateways.append(gateway)
         await gateway.directory.refresh()
+        await self.settle()
 
     async def lose_gateway(self) -> None:
         """Let the gateway die with all sockets it holds, without a word to their objects; a new one takes its place."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from durable.cluster import link
 from durable.cluster.link import MAX_MESSAGE_BYTES, Link
 from durable.core.envelope import (
     LINK_VERSION,
@@ -59,6 +60,8 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.ended = True
+
+    abort = close
 
 
 class End:
@@ -123,6 +126,15 @@ async def test_what_is_no_message_ends_the_link(stream: bytes) -> None:
     end.link.data_received(stream)
     assert end.wire.ended
     assert end.received == []
+
+
+async def test_a_peer_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "HELLO_SECONDS", 0.01)
+    silent, polite = End(), End()
+    polite.link.data_received(framed(HELLO))
+    while not silent.wire.ended:
+        await asyncio.sleep(0.005)
+    assert not polite.wire.ended
 
 
 async def test_nothing_is_sent_on_an_ended_link() -> None:
