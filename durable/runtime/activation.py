@@ -588,8 +588,10 @@ class Activation:
 
     def synced(self, error: BaseException | None) -> None:
         """More commits have become durable, or `error` has ended that for good."""
+        if self.store is None:  # a sync that was under way when the file was let go
+            return
         if error is None:
-            self.outbox.durable(self.open_store().log.durable)
+            self.outbox.durable(self.store.log.durable)
             if self.state is State.LEAVING:
                 self._wake()
             return

@@ -342,6 +342,10 @@ class Host:
         for activation in list(self.activations.values()):
             activation.tick(now)
 
+    def stop_ticking(self) -> None:
+        """From now on nobody looks at the clock but who calls `tick`: for tests that move it."""
+        self._ticker.cancel()
+
     def _tick(self) -> None:
         self.tick()
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)

@@ -29,9 +29,12 @@ class LocalClock:
         return self._elapsed
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Objects notice within a quarter of a real second; `LocalObjects.advance` makes them notice now."""
+        """Let time pass unnoticed: what times out or falls due does so with the next `LocalObjects.advance`.
+
+        A negative number sets the wall clock back, as an operator might; elapsed time never goes back.
+        """
         self._now += seconds * 1000
-        self._elapsed += seconds
+        self._elapsed += max(0.0, seconds)
 
     def advance_ms(self, ms: int) -> None:
         """Let so many milliseconds pass."""

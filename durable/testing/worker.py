@@ -87,6 +87,7 @@ class LocalWorker:
             remote=self._router,
             pool=GatedPool(commits, 2, loop.call_soon_threadsafe),
         )
+        self.host.stop_ticking()
         self._poller = AlarmPoller(redis, clock.now, self._is_mine, self.host.wake_for_alarm)
 
     def _is_mine(self, object_id: str) -> bool:

@@ -1,21 +1,14 @@
 """A client for the counters' endpoints, with objects in this process."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from counters.routing import http_urlpatterns
+from durable.testing import LocalObjects
 from tests.asgi_client import asgi_client
-from tests.local_objects import LocalObjects, local_objects
-
-
-@pytest.fixture
-async def local(tmp_path: Path) -> AsyncIterator[LocalObjects]:
-    async with local_objects(tmp_path) as objects:
-        yield objects
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from counters import objects
 from counters.objects import HIGHEST, KEY_LIFETIME_MS, LOWEST, Counter
 from durable import RemoteError
-from tests.local_objects import LocalObjects
+from durable.testing import LocalObjects
 
 START = 1_800_000_000_000
 DAY = KEY_LIFETIME_MS / 1000
@@ -114,13 +114,12 @@ async def test_the_alarm_forgets_expired_keys_in_batches(
         await counter.add_once(key, 1)
     local.clock.advance(DAY / 2)
     await counter.add_once("late", 1)
-    local.clock.advance(DAY / 2)
-    first = await local.run_alarm(counter)
-    assert first == local.clock.now() + 1000
-    local.clock.advance(1)
-    assert await local.run_alarm(counter) == START + int(1.5 * KEY_LIFETIME_MS)
-    local.clock.advance(DAY / 2)
-    assert await local.run_alarm(counter) is None
+    await local.advance(DAY / 2)
+    assert local.alarm(counter) == local.clock.now() + 1000
+    await local.advance(1)
+    assert local.alarm(counter) == START + int(1.5 * KEY_LIFETIME_MS)
+    await local.advance(DAY / 2)
+    assert local.alarm(counter) is None
 
 
 async def test_set_and_preconditions(counter: Counter) -> None:

@@ -1,7 +1,6 @@
 """A client for the limiter's endpoints, with objects in this process."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,16 +9,10 @@ from channels.db import database_sync_to_async
 
 from durable.gateway.auth import forget_tokens
 from durable.models import ApiToken
+from durable.testing import LocalObjects
 from limiter.policies import forget_policies
 from limiter.routing import http_urlpatterns
 from tests.asgi_client import asgi_client
-from tests.local_objects import LocalObjects, local_objects
-
-
-@pytest.fixture
-async def local(tmp_path: Path) -> AsyncIterator[LocalObjects]:
-    async with local_objects(tmp_path) as objects:
-        yield objects
 
 
 @pytest.fixture

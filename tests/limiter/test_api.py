@@ -7,11 +7,11 @@ import httpx
 import pytest
 from channels.db import database_sync_to_async
 
+from durable.testing import LocalObjects
 from limiter.models import Policy
 from limiter.policies import forget_policies
 from limiter.routing import http_urlpatterns
 from tests.asgi_client import asgi_client, raw
-from tests.local_objects import LocalObjects
 
 LIMITERS = "/api/v1/limiters"
 
