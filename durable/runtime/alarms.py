@@ -93,7 +93,7 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
     outcome = _AlarmOutcome(random, activation)
 
     async def run(activation: Activation) -> bytes | None:
-        metadata = activation.open_store().metadata
+        metadata = activation.gate.store.metadata
         alarm = metadata.get_alarm()
         if alarm is None:
             return None
@@ -135,7 +135,7 @@ class _AlarmOutcome:
         delay = retry_delay(retries, self._random()) if own and scheduled is not None else 1000
 
         async def run(activation: Activation) -> bytes | None:
-            metadata = activation.open_store().metadata
+            metadata = activation.gate.store.metadata
             alarm = metadata.get_alarm()
             if alarm is None or (scheduled is not None and alarm.at != scheduled):
                 return None

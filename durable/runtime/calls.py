@@ -48,7 +48,7 @@ class ObjectCalls:
         remote = activation.host.remote
         if event is None:  # a task that was left behind: nobody's event
             return await remote.call(object_id, method, arguments)
-        if event is activation.running and activation.has_unflushed:
+        if event is activation.running and activation.gate.has_unflushed(event):
             await activation.flush()
         me = activation.object_id
         chain = [*event.chain, label(Target(me.class_key, str(me), me.name))]

@@ -24,7 +24,7 @@ MAX_READ = 4096  # bytes; of a longer value only the beginning is read
 def answer_command(host: Host, command: Command, answer: Answer) -> None:
     """Carry out one command and answer it; `not_owner` when the object is not active here."""
     activation = host.activations.get(command.target.id)
-    if activation is None or activation.store is None:
+    if activation is None or not activation.gate.is_open:
         answer.not_owner(None)
         return
     match command.verb:
@@ -49,7 +49,7 @@ def _when_left(left: asyncio.Future[None] | None, answer: Answer) -> None:
 
 
 def _show(activation: Activation) -> dict[str, Any]:
-    store = activation.open_store()
+    store = activation.gate.store
     alarm = store.metadata.get_alarm()
     running = activation.running
     return {
@@ -75,7 +75,7 @@ def _show(activation: Activation) -> dict[str, Any]:
 
 def _tables(activation: Activation) -> list[dict[str, Any]]:
     """The object's own tables and their first rows, as far as they are committed or about to be."""
-    database = activation.open_store().database
+    database = activation.gate.store.database
     return read_tables(lambda sql: database.rows(sql))
 
 

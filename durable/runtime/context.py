@@ -78,4 +78,4 @@ class Context:
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """From a `@concurrent` method: run `function(*args)` as an event of its own, with storage; its result."""
-        return await self._activation.run_as_event(function, args)
+        return await self._activation.beside.run_as_event(function, args)

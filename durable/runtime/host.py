@@ -286,7 +286,7 @@ class Host:
         """An event of this object has written: the catalog should know it, once."""
         if not activation.catalogued:
             activation.catalogued = True
-            self._catalog.note(self._entry(activation, activation.open_store()))
+            self._catalog.note(self._entry(activation, activation.gate.store))
 
     # -- effects out
 

@@ -235,7 +235,9 @@ class LocalObjects:
     async def _at_rest(self, stub: Any) -> None:
         def rests() -> bool:
             activation = self.host.activations.get(str(_id_of(stub)))
-            return activation is None or not (activation.running or activation.mailbox or activation.outbox)
+            return activation is None or not (
+                activation.running or activation.mailbox or activation.gate.outbox
+            )
 
         await self._until(rests, f"{stub!r} to come to rest")
         await self.settle()

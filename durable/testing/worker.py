@@ -140,9 +140,10 @@ class LocalWorker:
 
 def _abandon(activation: Activation) -> None:
     """Close an object's file without the checkpoint that closing would make, and leave the activation without storage."""
-    store, activation.store = activation.store, None
-    if store is None:
+    if not activation.gate.is_open:
         return
+    store = activation.gate.store
+    activation.gate.close()
     with contextlib.suppress(apsw.Error):
         store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     store.database.connection.close(True)

@@ -154,7 +154,7 @@ async def test_A4_why_it_was_abandoned_is_kept(local: LocalObjects, rings: Rings
         pass
     await local.evict(lab())
     await lab().value()
-    metadata = local.host.activations[str(lab().id)].open_store().metadata  # type: ignore[attr-defined]
+    metadata = local.host.activations[str(lab().id)].gate.store.metadata  # type: ignore[attr-defined]
     assert metadata.alarm_error() == "ValueError: not now"
 
 

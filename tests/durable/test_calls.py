@@ -310,7 +310,7 @@ async def test_C6_a_repeated_event_does_not_repeat_its_calls_on_others(local: Lo
 async def test_C6_answered_calls_leave_no_growing_record(local: LocalObjects) -> None:
     for _ in range(20):
         await lab().increment()
-    database = local.host.activations[str(lab().id)].open_store().database  # type: ignore[attr-defined]
+    database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
     assert database.row("SELECT count(*) FROM _do_calls")[0] == 1
 
 

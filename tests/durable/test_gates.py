@@ -226,7 +226,7 @@ async def test_G5_the_next_event_starts_before_the_write_is_durable(local: Local
 
 async def test_G6_a_pure_read_causes_no_commit_and_no_sync(local: LocalObjects) -> None:
     await lab().increment()
-    store = local.host.activations[str(lab().id)].open_store()  # type: ignore[attr-defined]
+    store = local.host.activations[str(lab().id)].gate.store  # type: ignore[attr-defined]
     before = (store.transactions.seq, local.commits.syncs)
     for _ in range(5):
         await lab().value()
@@ -257,7 +257,7 @@ async def test_G6_the_first_output_after_a_takeover_waits_for_what_was_left_unsy
 async def test_G7_all_that_an_event_wrote_is_one_commit(local: LocalObjects) -> None:
     ws = await local.connect(lab())
     await lab().increment()
-    store = local.host.activations[str(lab().id)].open_store()  # type: ignore[attr-defined]
+    store = local.host.activations[str(lab().id)].gate.store  # type: ignore[attr-defined]
     before = store.transactions.seq
 
     def write_everything(obj: Lab) -> None:

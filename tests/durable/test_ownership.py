@@ -122,7 +122,7 @@ async def test_O4_a_fenced_instance_dies_and_its_caller_is_served_by_the_next(lo
     await lab().increment()
     instances = []
     HOOKS["start"] = lambda obj: instances.append(1)
-    database = local.host.activations[str(lab().id)].open_store().database  # type: ignore[attr-defined]
+    database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
     database.run("UPDATE _do_meta SET epoch = epoch + 1, incarnation = 'another'")
     assert await lab().increment() == 2
     assert instances == [1]

@@ -247,7 +247,7 @@ async def test_S8_a_lazy_cursor_has_the_limit_for_each_row(local: LocalObjects) 
 
 async def test_S9_a_full_database_fails_the_event_and_nothing_is_half_written(local: LocalObjects) -> None:
     await lab().increment()
-    local.host.activations[str(lab().id)].open_store().database.row("PRAGMA max_page_count=40")  # type: ignore[attr-defined]
+    local.host.activations[str(lab().id)].gate.store.database.row("PRAGMA max_page_count=40")  # type: ignore[attr-defined]
 
     def fill(obj: Lab) -> None:
         put(obj, "first", 1)

@@ -19,7 +19,7 @@ TEN: WireRule = ("sliding_window", 10, 60_000, 10)
 
 def rows(local: LocalObjects, shard: RateLimiter, table: str) -> int:
     """The number of rows in one of the object's tables."""
-    store = local.host.activations[str(shard.id)].open_store()  # type: ignore[attr-defined]
+    store = local.host.activations[str(shard.id)].gate.store  # type: ignore[attr-defined]
     return int(store.sql.exec(f"SELECT count(*) FROM {table}").one()[0])
 
 

@@ -76,9 +76,7 @@ class Stage:
 
     def commits(self) -> int:
         """How many commits the object has made."""
-        store = self._local.host.activations[str(self._stub.id)].store
-        assert store is not None
-        return store.transactions.seq
+        return self._local.host.activations[str(self._stub.id)].gate.store.transactions.seq
 
     def is_active(self) -> bool:
         return self._local.is_active(self._stub)

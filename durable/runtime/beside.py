@@ -1,0 +1,104 @@
+"""Events that run beside the serial ones: `@concurrent` methods, each in a task of its own, without storage."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from durable.errors import EventTimeoutError
+from durable.storage.transactions import outside_event
+
+from .events import Event, MovedError, current_event
+
+if TYPE_CHECKING:
+    from .activation import Activation
+
+
+class Beside:
+    """The concurrent events of one activation."""
+
+    def __init__(self, activation: Activation) -> None:
+        self._activation = activation
+        self._running: dict[asyncio.Task[None], Event] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, event: Event) -> None:
+        """Run an event beside the others."""
+        activation = self._activation
+        event.deadline = activation.host.clock() + activation.event_timeout
+        task = activation.host.loop.create_task(self._run(event))
+        self._running[task] = event
+        task.add_done_callback(self._running.pop)
+
+    async def _run(self, event: Event) -> None:
+        activation = self._activation
+        current_event.set(event)
+        try:
+            value = await event.run(activation)
+        except asyncio.CancelledError:
+            if activation.host.clock() <= event.deadline:
+                event.answer.not_owner(None)
+                raise
+            late = f"the event ran longer than {activation.event_timeout:g} s"
+            activation.gate.fail(event, EventTimeoutError(late, delivered="unknown"))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            activation.gate.fail(event, error)
+        else:
+            activation.gate.release(event, event.answer.reply, value)
+        finally:
+            activation.last_active = activation.host.clock()
+
+    def check_deadlines(self, now: float) -> None:
+        """Cancel what has run too long."""
+        for task, event in self._running.items():
+            if now > event.deadline:
+                task.cancel()
+
+    def cancel(self) -> None:
+        """End them all."""
+        for task in self._running:
+            task.cancel()
+
+    async def run_as_event(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Queue `function(*args)` as a serial event of its own; its result when that is durable."""
+        event = current_event.get()
+        if event is None:
+            raise outside_event()
+        if not event.concurrent:
+            raise RuntimeError("run() is for @concurrent methods; call it directly")
+        result: asyncio.Future[Any] = self._activation.host.loop.create_future()
+        kept: list[Any] = []
+
+        async def run(_activation: Activation) -> bytes | None:
+            value = function(*args)
+            kept.append(await value if inspect.isawaitable(value) else value)
+            return None
+
+        self._activation.offer(Event("run", run, _Result(result, kept), chain=event.chain))
+        return await result
+
+
+class _Result:
+    """An answer that resolves a future in this process."""
+
+    def __init__(self, future: asyncio.Future[Any], kept: list[Any]) -> None:
+        self._future = future
+        self._kept = kept
+
+    def reply(self, value: bytes | None) -> None:
+        """Hand over what the function returned."""
+        if not self._future.done():
+            self._future.set_result(self._kept[0])
+
+    def fail(self, error: BaseException) -> None:
+        """Raise where the result is awaited."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+    def not_owner(self, owner: str | None) -> None:
+        """The object has moved."""
+        self.fail(MovedError("the object has moved", delivered="no"))
