@@ -29,7 +29,12 @@ def run(suite: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     plugins = ["-p", "no:django", "-p", "no:randomly", "-p", "no:playwright", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-v", "-rs", *plugins, "--rootdir", str(suite), str(suite)]
     return subprocess.run(
-        command, cwd=suite, env={**env, **environ}, capture_output=True, text=True, timeout=30
+        command,
+        cwd=suite,
+        env={**env, "PYTHONPATH": str(TESTS.parent), **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
 
 
