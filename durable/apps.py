@@ -1,6 +1,7 @@
-"""Django's view of the runtime: its name, and the discovery of every app's `objects` module."""
+"""Django's view of the runtime: its name, the discovery of every app's `objects` module, and its system checks."""
 
 from django.apps import AppConfig
+from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -12,5 +13,9 @@ class DurableConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Discover the classes of objects."""
+        """Discover the classes of objects, and have them checked."""
+        from . import checks  # it needs the models, which are not there yet when this module is imported
+
         autodiscover_modules("objects")
+        for check in (checks.check_settings, checks.check_classes, checks.check_stored_classes):
+            register(check)

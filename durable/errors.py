@@ -14,6 +14,8 @@
     ├── EventTimeoutError      the event ran past its time limit
     ├── ReentrantCallError     a chain of calls came back to its own object
     ├── SocketError            a socket was used in a way its state or limits do not allow
+    │   ├── SocketNotAcceptedError  it was used before it was accepted
+    │   └── TooManySocketsError     the object has all the sockets it may have
     ├── StorageOutsideEventError
     └── StorageError
         ├── StorageLimitError  a key, a value or the database is too large
@@ -159,6 +161,18 @@ class SocketError(DurableError):
     """A socket was used in a way its state or its limits do not allow."""
 
     code = "socket_error"
+
+
+class SocketNotAcceptedError(SocketError):
+    """A socket was used before it was accepted; the message says how to accept it."""
+
+    code = "socket_not_accepted"
+
+
+class TooManySocketsError(SocketError):
+    """The object has all the sockets that its `max_sockets` allows; the others are unharmed."""
+
+    code = "too_many_sockets"
 
 
 class StorageError(DurableError):

@@ -11,6 +11,7 @@ from .signatures import Method, method_table
 
 if TYPE_CHECKING:
     from .context import AlarmInfo, Context
+    from .requests import Request, Response
     from .sockets import WebSocket
 
 HOOKS = frozenset(
@@ -96,6 +97,10 @@ class DurableObject:
     async def alarm(self, info: AlarmInfo) -> None:
         """Runs when the alarm is due, at least once."""
         raise NotImplementedError(f"{type(self).__name__} set an alarm but has no alarm() hook")
+
+    async def fetch(self, request: Request) -> Response:
+        """Answers an HTTP request where a project mounts the class with `durable.gateway.object_urls`."""
+        raise NotImplementedError(f"{type(self).__name__} has no fetch() hook")
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """A client wants to connect: accept with `self.ctx.accept_web_socket(ws)`, or it is refused."""

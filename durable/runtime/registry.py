@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from durable.errors import UnknownClassError
@@ -35,9 +36,11 @@ class Registry:
             return self._classes[key]
         except KeyError:
             known = ", ".join(sorted(self._classes)) or "none"
+            near = difflib.get_close_matches(key, self._classes, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
             raise UnknownClassError(
-                f"there is no object class {key!r} (known: {known}); is its app in INSTALLED_APPS, and the class in "
-                "the app's objects.py?"
+                f"there is no object class {key!r} (known: {known}){meant or '.'} Is its app in INSTALLED_APPS, and the "
+                "class in the app's objects.py?"
             ) from None
 
     def __iter__(self):  # type: ignore[no-untyped-def]

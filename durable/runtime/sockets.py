@@ -9,7 +9,7 @@ import msgspec
 
 from durable.core import codec
 from durable.core.sockets import check_attachment, check_close, check_tags
-from durable.errors import SocketError
+from durable.errors import SocketError, SocketNotAcceptedError, TooManySocketsError
 from durable.storage.metadata import SocketRow
 from durable.storage.store import Store
 
@@ -109,7 +109,9 @@ class WebSocket:
         if self._open or (connecting and self.id not in self._table):
             return
         if self._table.is_connecting(self):
-            raise SocketError(f"accept this socket before you {what}: self.ctx.accept_web_socket(ws)")
+            raise SocketNotAcceptedError(
+                f"accept this socket before you {what}: in web_socket_connect, self.ctx.accept_web_socket(ws)"
+            )
         raise SocketError(f"this socket is closed: you cannot {what}")
 
     def __repr__(self) -> str:
@@ -180,7 +182,10 @@ class SocketTable:
         if not self.is_connecting(ws):
             raise SocketError("only a socket that is connecting can be accepted, once")
         if len(self._sockets) >= self._max_sockets:
-            raise SocketError(f"this object has all of the {self._max_sockets} sockets it may have")
+            raise TooManySocketsError(
+                f"this object has all of the {self._max_sockets} sockets it may have: set max_sockets in its class, "
+                "or spread them over several objects"
+            )
         ws.tags = check_tags(tags)
         self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0), now)
         self._connecting = None

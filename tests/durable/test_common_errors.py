@@ -1,0 +1,85 @@
+"""The mistakes that everybody makes first: each has an error of its own, whose message says what to do.
+
+The fifth, stored objects of a class whose migration is missing, is a system check: durable.E006 in test_checks.py.
+"""
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from durable import DurableObject
+from durable.errors import (
+    SocketError,
+    SocketNotAcceptedError,
+    StorageOutsideEventError,
+    TooManySocketsError,
+    UnknownClassError,
+)
+from durable.runtime.registry import registry
+from durable.testing import LocalObjects
+
+
+class Beginner(DurableObject):
+    """Makes the mistakes."""
+
+    max_sockets = 1
+
+    async def leak(self) -> str:
+        storage = self.ctx.storage
+
+        async def later() -> None:
+            storage.put("x", 1)
+
+        try:
+            await asyncio.get_running_loop().create_task(later(), context=contextvars.Context())
+        except StorageOutsideEventError as error:
+            return str(error)
+        return ""
+
+    async def web_socket_connect(self, ws: Any) -> None:
+        if ws.user.get("hasty"):
+            try:
+                ws.send("welcome")
+            except SocketNotAcceptedError as error:
+                self.said = str(error)
+            return
+        try:
+            self.ctx.accept_web_socket(ws)
+        except TooManySocketsError as error:
+            self.said = str(error)
+
+    async def heard(self) -> str:
+        return self.said
+
+
+def test_an_object_class_that_is_not_found() -> None:
+    with pytest.raises(UnknownClassError) as found:
+        registry.get("Beginer")
+    assert "did you mean 'Beginner'?" in str(found.value)
+    assert "INSTALLED_APPS" in str(found.value)
+    assert "objects.py" in str(found.value)
+
+
+async def test_storage_outside_an_event(local: LocalObjects) -> None:
+    said = await Beginner.namespace.get_by_name("a").leak()
+    assert "inside an event only" in said
+    assert "self.ctx.run" in said
+
+
+async def test_a_socket_used_before_it_was_accepted(local: LocalObjects) -> None:
+    stub = Beginner.namespace.get_by_name("b")
+    await local.connect(stub, user={"hasty": True})
+    assert "self.ctx.accept_web_socket(ws)" in await stub.heard()
+    assert issubclass(SocketNotAcceptedError, SocketError)
+
+
+async def test_W4_too_many_sockets_on_one_object(local: LocalObjects) -> None:
+    stub = Beginner.namespace.get_by_name("c")
+    first = await local.connect(stub)
+    second = await local.connect(stub)
+    assert (first.close_code, second.close_code) == (None, 4403)
+    said = await stub.heard()
+    assert "all of the 1 sockets" in said
+    assert "max_sockets" in said
