@@ -228,6 +228,14 @@ class RedisCluster:
         worker, epoch = await self._ask(self._redis.hmget(_owner_key(object_id), ["worker", "epoch"]))
         return None if worker is None else (worker, int(epoch))
 
+    async def forget_objects(self, object_ids: Iterable[ObjectId]) -> None:
+        """Forget everything about objects that are no more: who owned them, and when their alarms were due."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for object_id in object_ids:
+            pipeline.delete(_owner_key(object_id))  # type: ignore[unused-awaitable]  # queued, awaited below
+            pipeline.zrem(_ALARMS, f"{object_id.class_key}:{object_id}")  # type: ignore[unused-awaitable]
+        await self._ask(pipeline.execute())
+
     # -- alarms of sleeping objects
 
     async def index_alarms(self, due: Iterable[tuple[str, int | None]]) -> None:

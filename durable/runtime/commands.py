@@ -23,6 +23,9 @@ MAX_READ = 4096  # bytes; of a longer value only the beginning is read
 
 def answer_command(host: Host, command: Command, answer: Answer) -> None:
     """Carry out one command and answer it; `not_owner` when the object is not active here."""
+    if command.verb == "classes":
+        answer.reply(codec.encode(host.class_keys()))
+        return
     activation = host.activations.get(command.target.id)
     if activation is None or not activation.gate.is_open:
         answer.not_owner(None)

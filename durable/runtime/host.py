@@ -25,7 +25,13 @@ from durable.core.envelope import (
     Vanished,
 )
 from durable.core.leases import LeaseWindow
-from durable.errors import DurableError, OverloadedError, ReentrantCallError, UnavailableError
+from durable.errors import (
+    DurableError,
+    OverloadedError,
+    ReentrantCallError,
+    UnavailableError,
+    UnknownClassError,
+)
 from durable.identity import ObjectId, id_from_string
 from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
@@ -326,6 +332,9 @@ class Host:
             try:
                 target = Target(object_id.class_key, str(object_id), object_id.name)
                 self._activate(target).woken_for_alarm = True
+            except UnknownClassError:
+                if not object_path(self._root, object_id).exists():  # its class was deleted
+                    _ = self._alarm_index.put(object_id, None)
             except (NotOwnerError, DurableError) as error:
                 log.info("an alarm of %r has to wait: %s", object_id, error)
 
@@ -394,6 +403,10 @@ class Host:
         self._alarms.close()
         await self.loop.run_in_executor(None, self._pool.close)
         self._threads.shutdown(wait=False)
+
+    def class_keys(self) -> list[str]:
+        """The keys of the classes that have code here."""
+        return [key for key, _ in self._registry]
 
     def figures(self) -> dict[str, Any]:
         """How many objects are active, and how much waits."""

@@ -43,6 +43,9 @@ class Registry:
                 "class in the app's objects.py?"
             ) from None
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._classes
+
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(sorted(self._classes.items()))
 
