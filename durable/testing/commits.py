@@ -39,6 +39,11 @@ class Commits:
         for _, go in held:
             go()
 
+    @property
+    def holding(self) -> bool:
+        """Whether commits are being held back."""
+        return self._holding
+
     def pass_through(self) -> None:
         """Keep what is held, but hold nothing more."""
         self._holding = False

@@ -202,16 +202,29 @@ class LocalObjects:
         return True
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: due alarms run, idle objects fall asleep, events that take too long are cancelled."""
+        """Let time pass: due alarms run, idle objects fall asleep, events that take too long are cancelled.
+
+        What alarms send has arrived when this returns, unless the test holds commits back.
+        """
         self.clock.advance(seconds)
+        due = {reference.partition(":")[2] for reference in self._due()}
         for worker in self._workers:
             await worker.wake_due()
         await self._until(lambda: not self._due(), "the alarms that are due to run")
+        await self._until(lambda: self.commits.holding or not self._sending(due), "what alarms send to leave")
         await self._until(lambda: not self._leaving(), "idle objects to fall asleep")
         await self.settle()
 
     def _due(self) -> list[str]:
         return [reference for reference, at in self.cluster.alarms.items() if at <= self.clock.now()]
+
+    def _sending(self, object_ids: set[str]) -> bool:
+        return any(
+            activation.gate.outbox
+            for worker in self._workers
+            for object_id, activation in worker.host.activations.items()
+            if object_id in object_ids
+        )
 
     def _leaving(self) -> bool:
         return any(

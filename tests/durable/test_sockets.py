@@ -427,3 +427,12 @@ async def test_W9_volatile_frames_to_a_slow_client_are_coalesced(local: LocalObj
     frames = [await slow.receive() for _ in range(5)]
     assert frames == ["cursor 0", "news 0", "cursor 2", "news 1", "news 2"]
     assert slow.take() == []
+
+
+async def test_what_an_alarm_sends_has_arrived_when_the_clock_has_been_moved(local: LocalObjects) -> None:
+    sockets = [await local.connect(lab()) for _ in range(3)]
+    HOOKS["alarm"] = lambda obj, info: (put(obj, "rang", 1), obj.ctx.broadcast("ring"))
+    await do(lab(), lambda obj: obj.ctx.storage.set_alarm(obj.ctx.now() + 1000))
+    await local.evict(lab())
+    await local.advance(1)
+    assert [ws.take() for ws in sockets] == [["ring"]] * 3
