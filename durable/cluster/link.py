@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 40 * 1024 * 1024  # a value of 32 MiB, with room for what surrounds it
 HELLO_SECONDS = 5.0  # a listener that is closed at the wrong moment leaves a connection that nobody serves
+FLUSH_AT = 16  # pieces (two a message) after which a write does not wait for the turn's end: the peer can begin meanwhile
 MAX_UNSENT_BYTES = 128 * 1024 * 1024  # a peer that reads so slowly is given up
 
 
@@ -125,9 +126,15 @@ class Link(asyncio.Protocol):
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
+        elif len(unsent) >= FLUSH_AT:
+            self._write()
 
     def _flush(self) -> None:
         self._flush_due = False
+        if self._unsent:
+            self._write()
+
+    def _write(self) -> None:
         unsent, self._unsent = self._unsent, []
         transport = self._transport
         if transport is None or transport.is_closing():
