@@ -50,4 +50,4 @@ class Registry:
         return iter(sorted(self._classes.items()))
 
 
-registry = Registry()
+registry: Registry = Registry()

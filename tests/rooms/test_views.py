@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.cache import cache
+from django.test import Client
 
 from rooms import allowance
 from rooms.models import RoomEntry, clean_title, create_room, new_slug
@@ -183,3 +184,9 @@ def test_slugs_cannot_be_guessed_or_confused():
 def test_titles_are_one_clean_line():
     assert clean_title(" a\u202eb \n c ") == "ab c"
     assert clean_title("x" * 200) == "x" * 200
+
+
+def test_a_form_without_its_token_gets_our_page() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/", {"title": "x"})
+    assert answer.status_code == 403
+    assert "load the page again" in answer.content.decode()
