@@ -73,6 +73,15 @@ class DurableSettings:
     max_sockets: int = 32_768
     """Sockets one object may hold."""
 
+    blocking_notice: float = 1.0
+    """A handler that keeps the loop this long without waiting is named in the log, with its stack."""
+
+    blocking_limit: float = 5.0
+    """A handler that keeps the loop this long is interrupted and rolled back: nothing else in its worker could run."""
+
+    blocking_grace: float = 5.0
+    """A handler that cannot be interrupted costs its worker the life after so much longer; the others go on."""
+
     statement_timeout: float = 1.0
     """One SQL statement running longer is interrupted."""
 

@@ -11,6 +11,7 @@
     ├── OverloadedError        a queue or a buffer is full
     ├── UnavailableError       no owner could be reached in time
     ├── ObjectResetError       the instance was discarded while the call waited or ran
+    ├── SetAsideError          two workers died in the middle of the event; it is not tried again
     ├── EventTimeoutError      the event ran past its time limit
     ├── ReentrantCallError     a chain of calls came back to its own object
     ├── SocketError            a socket was used in a way its state or limits do not allow
@@ -143,8 +144,14 @@ class ObjectResetError(DurableError):
     retryable = True
 
 
+class SetAsideError(DurableError):
+    """Two workers died in the middle of this event, which is probably why: it is not tried a third time."""
+
+    code = "set_aside"
+
+
 class EventTimeoutError(DurableError):
-    """The event ran past its time limit; it was cancelled and rolled back."""
+    """The event ran past its time limit, or blocked the loop; it was interrupted and rolled back."""
 
     code = "event_timeout"
     delivered: Delivered = "no"

@@ -30,6 +30,7 @@ from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
 from durable.runtime.host import Host
 from durable.runtime.registry import registry
+from durable.runtime.steps import Steps
 from durable.runtime.surroundings import Catalog, CatalogEntry, Clocks
 from durable.storage.probe import prove_locks_exclude
 
@@ -71,6 +72,7 @@ class Worker:
         runtime_dir: for the link's Unix socket; short and private.
         on_ready: called with the worker's id at each registration.
         catalog: where the list of stored objects is written.
+        steps: what a watchdog looks at.
 
     Attributes:
         worker_id: id of the current incarnation.
@@ -85,8 +87,10 @@ class Worker:
         on_ready: Callable[[str], None] = lambda _: None,
         catalog: Catalog | None = None,
         clocks: Clocks = CLOCKS,
+        steps: Steps | None = None,
     ) -> None:
         self.worker_id = ""
+        self._steps = steps
         self._conf = conf
         self._redis_url = redis_url
         self._runtime_dir = runtime_dir
@@ -114,6 +118,7 @@ class Worker:
             self._catalog,
             self._clocks,
             self._expired,
+            self._steps,
         )
         try:
             await incarnation.start()
@@ -162,6 +167,7 @@ class Incarnation:
         catalog: Catalog,
         clocks: Clocks,
         expired: Callable[[], Any],
+        steps: Steps | None,
     ) -> None:
         me = identify_self()
         self._clocks = clocks
@@ -193,6 +199,7 @@ class Incarnation:
             alarm_index=self._alarm_index,
             catalog=catalog,
             remote=self._router,
+            steps=steps,
         )
         self._keeper = SessionKeeper(
             redis,

@@ -22,6 +22,7 @@ from durable.errors import (
     FencedError,
     ObjectError,
     ObjectResetError,
+    SetAsideError,
     SocketError,
     StorageError,
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DEADLY = 2  # owners that died in the middle of an event, after which it is not tried again
 EVENTS_PER_TURN = 64  # events handled before the loop gets its turn
 START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before another try, by failures so far
 
@@ -79,6 +81,7 @@ class Activation:
         self.epoch = 0
         self.last_active = host.clock()
         self.catalogued = False  # this activation's first write has been noted
+        self.took_over = False  # somebody else owned it before
         self.woken_for_alarm = False  # opened because the alarm index said so
         self.running: Event | None = None
         self.mailbox = Mailbox(
@@ -207,6 +210,7 @@ class Activation:
             self.object_id = ObjectId(self.object_id.class_key, str(self.object_id), store.name)
         self.gate.open(store)
         self.sockets.load(store.metadata.sockets())
+        self.took_over = resume
         self._resume_due = resume and len(self.sockets) > 0
 
     async def _serve(self) -> None:
@@ -235,9 +239,11 @@ class Activation:
     # -- one event
 
     async def _handle(self, event: Event) -> None:
+        if event.repeat and self._is_deadly(event):
+            return
         if self._instance is None and event.needs_instance:
             try:
-                failure = await self._start_instance()
+                failure = await self._start_instance(event.origin)
             except asyncio.CancelledError:
                 event.answer.not_owner(None)
                 raise
@@ -254,21 +260,31 @@ class Activation:
             return
         await self._run(event)
 
-    async def _start_instance(self) -> BaseException | None:
-        """Construct the object and run `start`; the error when that fails."""
+    def _is_deadly(self, event: Event) -> bool:
+        """Whether two owners have died in the middle of the event already; then it is set aside, not tried again."""
+        deaths = self.host.steps.deaths(self, event)
+        if deaths < DEADLY:
+            return False
+        log.error("%s: %s is set aside: %d workers died in the middle of it", self, event.label, deaths)
+        self._answer_frame(event)
+        self.gate.fail(event, SetAsideError(f"set aside: {deaths} workers died in the middle of it"))
+        return True
+
+    async def _start_instance(self, origin: str | None) -> BaseException | None:
+        """Construct the object and run `start` for the event of that origin; the error when that fails."""
         delay = START_DELAYS[min(self._start_failures, len(START_DELAYS) - 1)]
         if delay:
             await asyncio.sleep(delay)
-        failure = await self._run(Event("start", _start))
+        failure = await self._run(Event("start", _start, origin=origin))
         if failure is not None:
             self._start_failures += 1
             return failure
         self._start_failures = 0
         if self._resume_due:
             self._resume_due = False
-            await self._run(Event("web_socket_resume", _resume))
+            await self._run(Event("web_socket_resume", _resume, origin=origin))
             if self._instance is None:
-                return await self._start_instance()
+                return await self._start_instance(origin)
         return None
 
     async def _run(self, event: Event) -> BaseException | None:
@@ -277,7 +293,7 @@ class Activation:
         event.deadline = self.host.clock() + self.event_timeout
         token = current_event.set(event)
         try:
-            value = await event.run(self)
+            value = await self.host.steps.guard(self, event, event.run(self))
             if self._timed_out:  # the handler took no notice
                 raise asyncio.CancelledError
             self.gate.succeed(event, value)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from durable.core.alarms import retry_delay
-from durable.errors import DurableError, EventTimeoutError, ObjectError, RemoteError
+from durable.errors import DurableError, EventTimeoutError, ObjectError, RemoteError, SetAsideError
 from durable.identity import ObjectId
 
 from .context import AlarmInfo
@@ -106,7 +106,9 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
         await activation.instance.alarm(AlarmInfo(alarm.at, alarm.retries))
         return None
 
-    return Event("alarm", run, outcome, moves=False)
+    known = activation.gate.store.metadata.get_alarm() if activation.gate.is_open else None
+    origin = None if known is None else f"alarm/{known.at}"
+    return Event("alarm", run, outcome, moves=False, repeat=activation.took_over, origin=origin)
 
 
 class _AlarmOutcome:
@@ -129,10 +131,13 @@ class _AlarmOutcome:
         own = not isinstance(error, DurableError) or isinstance(
             error, ObjectError | RemoteError | EventTimeoutError
         )
+        deadly = isinstance(error, SetAsideError)
         if isinstance(error, MovedError):
             return
         scheduled, retries, text = self.scheduled, self.retries, f"{type(error).__name__}: {error}"
         delay = retry_delay(retries, self._random()) if own and scheduled is not None else 1000
+        if deadly:
+            delay = None
 
         async def run(activation: Activation) -> bytes | None:
             metadata = activation.gate.store.metadata

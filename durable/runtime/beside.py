@@ -38,7 +38,7 @@ class Beside:
         activation = self._activation
         current_event.set(event)
         try:
-            value = await event.run(activation)
+            value = await activation.host.steps.guard(activation, event, event.run(activation))
         except asyncio.CancelledError:
             if activation.host.clock() <= event.deadline:
                 event.answer.not_owner(None)

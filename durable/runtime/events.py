@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,6 +64,7 @@ class Event:
         chain: objects that wait for this event, outermost first.
         repeat: it may have run before.
         socket: (socket id, frame number) that it handles, if any.
+        origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
         needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
         effects: (gateway, operation) it wants done, held until its commit is durable.
@@ -82,6 +83,7 @@ class Event:
         "label",
         "moves",
         "needs_instance",
+        "origin",
         "queued_at",
         "repeat",
         "run",
@@ -92,7 +94,7 @@ class Event:
     def __init__(
         self,
         label: str,
-        run: Callable[[Activation], Awaitable[bytes | None]],
+        run: Callable[[Activation], Coroutine[Any, Any, bytes | None]],
         answer: Answer = NOBODY,
         *,
         size: int = 0,
@@ -103,6 +105,7 @@ class Event:
         concurrent: bool = False,
         needs_instance: bool = True,
         moves: bool = True,
+        origin: str | None = None,
     ) -> None:
         self.label = label
         self.run = run
@@ -115,6 +118,11 @@ class Event:
         self.concurrent = concurrent
         self.needs_instance = needs_instance
         self.moves = moves
+        if call_id is not None:
+            origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
+        elif socket is not None:
+            origin = f"frame/{socket[0]}/{socket[1]}"
+        self.origin = origin
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
         self.queued_at = 0.0
@@ -124,13 +132,9 @@ class Event:
     def next_call_id(self, object_id: str, fresh: Callable[[], str]) -> CallId:
         """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones."""
         self._calls_made += 1
-        if self.call_id is not None:
-            origin = f"call/{self.call_id.caller}/{self.call_id.slot}/{self.call_id.number}"
-        elif self.socket is not None:
-            origin = f"frame/{self.socket[0]}/{self.socket[1]}"
-        else:
+        if self.call_id is None and self.socket is None:
             return CallId(fresh(), 0, 1)
-        derived = blake2b(f"{object_id}/{origin}".encode(), digest_size=16).hexdigest()
+        derived = blake2b(f"{object_id}/{self.origin}".encode(), digest_size=16).hexdigest()
         return CallId(f"{DERIVED}{derived}", self._calls_made, 1)
 
 

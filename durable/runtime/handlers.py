@@ -8,6 +8,7 @@ from durable.core import codec
 from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen, Vanished
 
 from .events import Answer, Event
+from .exports import DELETE, delete_event
 from .signatures import find_method
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Event:
     """The event of a method call; raises NotCallableError, ArgumentError before anything runs."""
+    if request.method == DELETE:
+        return delete_event(request, answer)
     method = find_method(kind.durable_methods(), kind.key, request.method)
     args, kwargs = codec.decode(request.arguments)
     args, kwargs = method.bind(args, kwargs)
@@ -58,7 +61,14 @@ def socket_open_event(request: SocketOpen, gateway: str, answer: Answer) -> Even
             activation.effect(gateway, ("auto", *auto))
         return None
 
-    return Event("web_socket_connect", run, answer, size=len(request.hello), repeat=request.repeat)
+    return Event(
+        "web_socket_connect",
+        run,
+        answer,
+        size=len(request.hello),
+        repeat=request.repeat,
+        origin=f"open/{request.socket}",
+    )
 
 
 def socket_frame_event(request: SocketFrame, gateway: str, answer: Answer) -> Event:
@@ -95,7 +105,7 @@ def socket_close_event(request: SocketClose, answer: Answer) -> Event:
             await _closed(activation, ws, request.code, request.reason, clean=request.clean)
         return None
 
-    return Event("web_socket_close", run, answer, repeat=request.repeat)
+    return Event("web_socket_close", run, answer, repeat=request.repeat, origin=f"close/{request.socket}")
 
 
 def vanished_event(socket_id: str) -> Event:

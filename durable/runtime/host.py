@@ -51,6 +51,7 @@ from .handlers import (
     vanished_event,
 )
 from .registry import Registry
+from .steps import Steps
 from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Host:
         registry: the object classes.
         lease: the time in which outputs may leave.
         pool: where syncs run; ended with the host. Default: one of its own.
+        steps: what a watchdog looks at. Default: nobody looks.
     """
 
     def __init__(
@@ -92,12 +94,15 @@ class Host:
         catalog: Catalog,
         remote: RemoteCaller,
         pool: SyncPool | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.clock, self.now, self.random = clocks
         self.worker = worker
         self.draining = False
+        self.steps = steps or Steps()
+        self.exports = root.parent / "exports"  # files of objects that an operator has asked for
         self.activations: dict[str, Activation] = {}
         self._root = root
         self._registry = registry

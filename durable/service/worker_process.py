@@ -8,11 +8,15 @@ import gc
 import logging
 import signal
 import sys
+import uuid
 from pathlib import Path
 
 from durable.catalog import DjangoCatalog
+from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
+from durable.runtime.steps import Steps
+from durable.runtime.watchdog import Watchdog
 from durable.worker import Worker
 
 from .errors import ServiceError
@@ -43,6 +47,11 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
+    marker = RunningMarker(runtime_dir, uuid.uuid4().hex)
+    steps = Steps(marker)
+    watchdog = Watchdog(
+        steps, notice=conf.blocking_notice, limit=conf.blocking_limit, grace=conf.blocking_grace
+    )
     with DjangoCatalog(conf.data_dir) as catalog:
         worker = Worker(
             conf,
@@ -50,6 +59,7 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
             runtime_dir=runtime_dir,
             on_ready=lifeline.report_ready,
             catalog=catalog,
+            steps=steps,
         )
         try:
             await worker.start()
@@ -60,10 +70,13 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
         # Everything loaded by now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        watchdog.start()
         await drain.wait()
         await _drain(worker, stop, conf.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.stop(), _STOP_PATIENCE)
+    watchdog.stop()
+    marker.close()
 
 
 async def _drain(worker: Worker, stop: asyncio.Event, within: float) -> None:

@@ -1,7 +1,10 @@
 """`Probe`: tells which process runs it, counts, and remembers its alarms."""
 
 import asyncio
+import ctypes
+import hashlib
 import os
+import time
 
 from durable import AlarmInfo, DurableObject
 
@@ -44,3 +47,66 @@ class Probe(DurableObject):
         """Remember it."""
         fired = [*self.ctx.storage.get("alarms", []), [info.scheduled_time, self.ctx.now()]]
         self.ctx.storage.put("alarms", fired)
+
+
+class Villain(DurableObject):
+    """What can go wrong in a handler."""
+
+    async def count(self) -> int:
+        """Harmless."""
+        total = int(self.ctx.storage.get("total", 0)) + 1
+        self.ctx.storage.put("total", total)
+        return total
+
+    async def pid(self) -> int:
+        """The process that owns this object."""
+        return os.getpid()
+
+    async def spin(self) -> None:
+        """Compute for ever, after a write."""
+        self.ctx.storage.put("total", 1000)
+        while True:
+            pass
+
+    async def spin_on(self, seconds: float) -> str:
+        """Compute for a while, whatever is raised."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                while time.monotonic() < until:
+                    pass
+            except BaseException:
+                self.ctx.storage.put("total", 2000)
+        return "done"
+
+    async def store_for_ever(self) -> None:
+        """Be in the runtime's code most of the time."""
+        while True:
+            self.ctx.storage.put("total", 3000)
+
+    async def sleep(self, seconds: float) -> None:
+        """Block without computing."""
+        time.sleep(seconds)
+
+    async def grind(self) -> None:
+        """Compute in C for ever."""
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+    async def crash(self, note: str) -> None:
+        """Kill the process, and say so in a file first."""
+        with open(note, "a") as file:
+            print(os.getpid(), file=file)
+        os._exit(9)
+
+    async def hold(self) -> None:
+        """Crash where nobody can say in Python what happened."""
+        ctypes.string_at(0)
+
+    async def crash_by_alarm(self, note: str) -> None:
+        """Kill the process by an alarm."""
+        self.ctx.storage.put("note", note)
+        self.ctx.storage.set_alarm(self.ctx.now() + 50)
+
+    async def alarm(self, info: AlarmInfo) -> None:
+        """Kill the process."""
+        await self.crash(self.ctx.storage.get("note"))

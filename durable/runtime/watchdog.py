@@ -1,0 +1,159 @@
+"""Watches the loop from a thread of its own: names a handler that blocks it, interrupts it, and at last ends the process.
+
+While a handler computes without waiting, no other object of this worker runs, and the session is not renewed. So:
+
+- after `notice` seconds the handler is named in the log, with its stack;
+- after `limit` seconds it is interrupted by a signal (see `durable.runtime.steps` for where that may hit). A signal
+  also ends blocking calls such as `time.sleep`; the event fails with EventTimeoutError and leaves no trace;
+- after `grace` seconds more the process ends; its objects go to other workers.
+
+Time is counted in looks: a look that came late counts as one, so neither a stopped process (SIGSTOP), nor a long
+collection of garbage, nor a starved machine is held against a handler. Waiting for the disk happens in other threads.
+Code in C that keeps the interpreter to itself stops this thread too; `faulthandler`, which needs no interpreter, then
+writes the stack to stderr, and the supervisor ends the process when its session has expired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+from .steps import Steps
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1
+INSIST_SECONDS = 0.005  # between two signals to a handler that has to be caught outside the runtime's code
+BEAT_SECONDS = 0.25
+FAULT_SECONDS = 2.0  # the interpreter is not to be had for so long: the stack is written without it
+SIGNAL = signal.SIGUSR1
+EXIT_STATUS = 70
+LAST_WORDS_SECONDS = 1.0
+
+
+class Watchdog:
+    """Watches the loop that runs on the main thread.
+
+    Args:
+        steps: what runs there.
+        notice: seconds after which a handler is named.
+        limit: seconds after which it is interrupted.
+        grace: seconds after the limit after which the process ends.
+        end: ends the process.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        *,
+        notice: float,
+        limit: float,
+        grace: float,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._steps = steps
+        self._notice = notice
+        self._limit = limit
+        self._grace = grace
+        self._end = end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="durable-watchdog", daemon=True)
+        self._watched = threading.main_thread().ident or 0
+        self._beats = 0
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._seen = (-1, -1)  # step and beat at the last look
+        self._blocked = 0.0
+        self._named = False
+        self._wanted = -1
+        self._armed_at = 0.0
+
+    def start(self) -> None:
+        """Begin. Must be called on the main thread, inside its loop."""
+        self._beat(asyncio.get_running_loop())
+        signal.signal(SIGNAL, self._on_signal)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End. Late signals do nothing."""
+        self._over.set()
+        self._thread.join()
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        with suppress(ValueError, RuntimeError):
+            faulthandler.cancel_dump_traceback_later()
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._beats += 1
+        self._beat_timer = loop.call_later(BEAT_SECONDS, self._beat, loop)
+
+    def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        self._steps.interrupt(self._wanted, frame)
+
+    # -- in the thread
+
+    def _watch(self) -> None:
+        pause, last = LOOK_SECONDS, time.monotonic()
+        while not self._over.wait(pause):
+            now = time.monotonic()
+            pause = self._look(min(now - last, 2 * pause))
+            last = now
+            self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        if now - self._armed_at > FAULT_SECONDS / 4:
+            self._armed_at = now
+            with suppress(ValueError, AttributeError, OSError, RuntimeError):  # a stderr that is no file
+                faulthandler.dump_traceback_later(self._notice + FAULT_SECONDS / 2)
+
+    def _look(self, passed: float) -> float:
+        """Judge what runs; how long until the next look."""
+        steps = self._steps
+        running, step = steps.running, steps.number
+        seen = (step, -1) if running is not None else (step, self._beats)
+        if seen != self._seen:
+            if self._named:
+                log.warning("the loop goes on after it was blocked for %.1f s", self._blocked)
+            self._seen, self._blocked, self._named = seen, 0.0, False
+            return LOOK_SECONDS
+        self._blocked += passed
+        what = "something" if running is None else f"{running[0]}: {running[1].label}"
+        if self._blocked >= self._notice + (BEAT_SECONDS if running is None else 0.0) and not self._named:
+            self._named = True
+            log.error("%s blocks the loop for %.1f s now:\n%s", what, self._blocked, self._stack())
+        if running is None or self._blocked < self._limit:
+            return LOOK_SECONDS
+        if self._blocked >= self._limit + self._grace:
+            self._give_up(what)
+        if steps.interrupted == step and self._wanted == step:
+            return self._insist_later()
+        if self._wanted != step:
+            log.error("%s is interrupted: it has blocked the loop for %.1f s", what, self._blocked)
+        self._wanted = step
+        signal.pthread_kill(self._watched, SIGNAL)
+        return INSIST_SECONDS
+
+    def _insist_later(self) -> float:
+        """It was interrupted, but has caught that and goes on: once more, less often."""
+        signal.pthread_kill(self._watched, SIGNAL)
+        return LOOK_SECONDS
+
+    def _give_up(self, what: str) -> None:
+        text = "%s cannot be interrupted: this process ends, and its objects go to other workers:\n%s"
+        words = threading.Thread(target=log.critical, args=(text, what, self._stack()), daemon=True)
+        words.start()  # in a thread: who blocks the loop may hold the log's lock
+        words.join(LAST_WORDS_SECONDS)
+        self._end(EXIT_STATUS)
+
+    def _stack(self) -> str:
+        frame = sys._current_frames().get(self._watched)
+        return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
