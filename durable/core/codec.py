@@ -76,13 +76,23 @@ def _lower_rare(value: Any, kind: type, depth: int) -> Any:
     if kind is UUID:
         return _ext(_UUID, value.bytes)
     if isinstance(value, msgspec.Struct):
-        return {name: _lower(getattr(value, name), depth) for name in value.__struct_fields__}
+        return _lower_struct(value, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _lower(getattr(value, field.name), depth) for field in dataclasses.fields(value)}
     raise ValueRefusedError(
         f"a value of type {kind.__module__}.{kind.__qualname__} cannot travel or rest; "
         "use plain values, or a dataclass or msgspec struct named in the annotations"
     )
+
+
+def _lower_struct(value: msgspec.Struct, depth: int) -> Any:
+    """As msgspec itself would write the struct: with its tag, and the names that its fields have outside."""
+    config = value.__struct_config__
+    items = [_lower(getattr(value, name), depth) for name in value.__struct_fields__]
+    if config.array_like:
+        return items if config.tag is None else [config.tag, *items]
+    named = dict(zip(value.__struct_encode_fields__, items, strict=True))
+    return named if config.tag is None else {config.tag_field: config.tag, **named}
 
 
 def _lift(code: int, payload: memoryview) -> Any:

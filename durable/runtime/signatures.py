@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -83,17 +84,29 @@ class Method:
         if self.result is Any or type(value) is self.result or value is None:
             return value
         try:
-            return msgspec.convert(value, self.result)
+            return _convert(value, self.result)
         except (msgspec.ValidationError, TypeError, ValueError):
             return value
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Each annotation as a type that values can be checked against; Any where it cannot be."""
+    annotations: dict[str, Any] = function.__annotations__
+    return {name: _checkable(_resolve(function, annotation)) for name, annotation in annotations.items()}
+
+
+def _resolve(function: Callable[..., Any], annotation: Any) -> Any:
+    """One by one: a name that exists for type checkers only leaves the other parameters checked."""
+    holder = SimpleNamespace(__annotations__={"it": annotation})
     try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError):  # a name that exists for type checkers only
-        hints = {}
-    return {name: _checkable(kind) for name, kind in hints.items()}
+        return typing.get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=True)["it"]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return Any
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """`value` as `kind`. A text is no bytes: msgspec would take it for base64."""
+    return msgspec.convert(value, kind, builtin_types=(bytes,))
 
 
 def _checkable(kind: Any) -> Any:
@@ -110,10 +123,10 @@ def _checkable(kind: Any) -> Any:
 def _fit(method: str, name: str, value: Any, kind: Any) -> Any:
     if kind is Any or (type(value) is kind):
         return value
-    if kind is float and type(value) is int:
-        return float(value)
     try:
-        return msgspec.convert(value, kind)
+        if kind is float and type(value) is int:
+            return float(value)
+        return _convert(value, kind)
     except (msgspec.ValidationError, TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{method}(): parameter {name!r}: {error}") from None
 

@@ -19,16 +19,12 @@ class Counter(DurableObject):
         return self.ctx.storage.nothing  # E: "Storage" has no attribute "nothing"
 
     async def alarm(self) -> None:  # E: Signature of "alarm" incompatible with supertype
-        self.ctx.storage.set_alarm(
-            1.5
-        )  # E: Argument 1 to "set_alarm" of "Storage" has incompatible type "float"
+        self.ctx.storage.set_alarm(1.5)  # E: incompatible type "float"; expected "int | datetime"
 
     def web_socket_connect(self, ws: WebSocket) -> None:  # E: incompatible with return type
         ws.send({"a": 1})  # E: Argument 1 to "send" of "WebSocket" has incompatible type
 
-    async def web_socket_message(
-        self, ws: WebSocket, message: str
-    ) -> None:  # E: Argument 2 of "web_socket_message"
+    async def web_socket_message(self, ws: WebSocket, message: str) -> None:  # E: incompatible with supertype
         self.ctx.brodcast(message)  # E: "Context" has no attribute "brodcast"
 
     async def web_socket_close(self, ws: WebSocket, code: int) -> None:  # E: Signature of "web_socket_close"
@@ -53,8 +49,6 @@ async def use() -> None:
     await counter.wait()  # E: Missing positional argument "seconds"
     text: str = await counter.increment()  # E: Incompatible types in assignment
     other: Other = Counter.namespace.get_by_name("x")  # E: Incompatible types in assignment
-    Counter.namespace.get_by_name(
-        5
-    )  # E: Argument 1 to "get_by_name" of "Namespace" has incompatible type "int"
-    Counter.namespace.get("x")  # E: Argument 1 to "get" of "Namespace" has incompatible type "str"
+    Counter.namespace.get_by_name(5)  # E: incompatible type "int"; expected "str"
+    Counter.namespace.get("x")  # E: incompatible type "str"; expected "ObjectId"
     print(text, other)

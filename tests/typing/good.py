@@ -24,7 +24,7 @@ class Point(msgspec.Struct):
     y: int = 0
 
 
-class TooFar(ObjectError):
+class TooFarError(ObjectError):
     """A refusal."""
 
 
@@ -48,7 +48,7 @@ class Counter(DurableObject):
         self.ctx.storage.set_alarm(datetime.now(UTC))
         self.ctx.storage.set_alarm(self.ctx.now() + 5)
         if value > 100:
-            raise TooFar("too far", value=value)
+            raise TooFarError("too far", value=value)
         return value
 
     async def move(self, point: Point, *others: Point, by: tuple[int, int] | None = None) -> list[Point]:
