@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -22,11 +25,21 @@ from .asking import aask
 from .records import decode_position, encode_position, in_database, list_records
 from .targets import find_class, find_object
 from .values import jsonable
+from .wholes import AbsentObjectError
 
 DEFAULT_PAGE, MAX_PAGE = 50, 100
 MAX_CALL_BYTES = 4 * 1024 * 1024
 
+MAX_EXPORT_BYTES = 64 * 1024 * 1024
+
 VIEW, OPERATE = "durable.view_objectrecord", "durable.operate_object"
+VIEW_CONTENTS = "durable.view_object_contents"
+
+_FILE = (
+    (b"content-type", b"application/vnd.sqlite3"),
+    (b"content-disposition", b'attachment; filename="object.sqlite3"'),
+    (b"cache-control", b"no-store"),
+)
 
 
 class Call(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +106,28 @@ class ObjectConsumer(HttpConsumer):
         """State, owner, epoch, sockets, alarm, size and queue; an object that does not exist is `absent`."""
         target = _target(request)
         return json_response(await aask(request.principal.name, lambda inspector: inspector.show(target)))
+
+
+class ExportConsumer(HttpConsumer):
+    """`/objects/{class}/{name}/export`: the object as a plain SQLite file."""
+
+    requires = StaffWith(VIEW_CONTENTS)
+
+    async def get(self, request: Request) -> Response:
+        """The file; 404 when nothing is stored, 413 when it is larger than one answer should be."""
+        target = _target(request)
+        with TemporaryDirectory(prefix="durable-export-") as folder:
+            file = Path(folder) / "object.sqlite3"
+            try:
+                size = await aask(request.principal.name, lambda inspector: inspector.export(target, file))
+            except AbsentObjectError as error:
+                raise Problem(404, error.code, str(error)) from None
+            if size > MAX_EXPORT_BYTES:
+                raise Problem(
+                    413, "export_too_large", f"The export has {size} bytes; use `manage.py objects export`."
+                )
+            body = await asyncio.to_thread(file.read_bytes)
+        return Response(200, body, _FILE)
 
 
 class CallConsumer(HttpConsumer):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from durable.client import ClusterClient
@@ -20,7 +22,9 @@ from durable.errors import ArgumentError, DurableError, NotCallableError, Unavai
 from durable.identity import ObjectId
 from durable.models import AuditEntry, moment
 from durable.runtime.commands import read_tables
+from durable.runtime.exports import DELETE
 from durable.runtime.signatures import find_method
+from durable.storage.images import ImageError, place_image, prepare_image
 from durable.storage.store import object_path
 
 from .console import Result, select
@@ -28,6 +32,7 @@ from .copies import Copy, read_copy
 from .records import Record, find_record, in_database
 from .targets import find_class
 from .values import jsonable
+from .wholes import AbsentObjectError, ObjectExistsError, catalogue, draft_in, hand_over, saving
 
 ASK_SECONDS = 2.0
 ACT_SECONDS = 35.0  # an eviction waits for the running event
@@ -68,6 +73,7 @@ class Inspector:
     def __init__(self, client: ClusterClient, conf: DurableSettings, who: str) -> None:
         self._client = client
         self._root = conf.data_dir / "objects"
+        self._exports = conf.data_dir / "exports"
         self._who = who
 
     # -- looking
@@ -138,10 +144,30 @@ class Inspector:
             {**_owner(session), "state": session.state, "objects": session.objects} for session in sessions
         ]
 
-    async def _look(self, object_id: ObjectId, verb: str, read: Callable[[Copy], T]) -> _Seen:
+    async def export(self, object_id: ObjectId, target: Path) -> int:
+        """Write the object to a plain SQLite file at `target`, replacing what is there; its bytes.
+
+        An active object is copied by its owner between two events, as far as it is durable. Sockets and answered calls
+        are left out. Raises AbsentObjectError, OSError.
+        """
+        async with self._recorded("object.export", object_id):
+            with draft_in(self._exports) as draft:
+                asked, copied = await self._look(object_id, "export", saving(draft), ACT_SECONDS)
+                name = copied if asked is None or asked.is_silent else asked.answer
+                if name is None:
+                    raise AbsentObjectError("this object stores nothing")
+                written = self._exports / Path(name).name
+                try:
+                    return await asyncio.to_thread(hand_over, written, target)
+                finally:
+                    written.unlink(missing_ok=True)
+
+    async def _look(
+        self, object_id: ObjectId, verb: str, read: Callable[[Copy], T], within: float = ASK_SECONDS
+    ) -> _Seen:
         """Ask the owner, or read a copy of the file where there is none."""
         for _ in range(LOOKS):
-            asked = await self._ask(object_id, verb, ASK_SECONDS)
+            asked = await self._ask(object_id, verb, within)
             if asked is not None and not asked.is_silent:
                 return _Seen(asked, None)
             copied = await self._copied(object_id, read)
@@ -198,6 +224,52 @@ class Inspector:
                 raise UnavailableError(f"worker {asked.owner.worker} owns the object and does not answer")
             return asked is not None
 
+    async def delete(self, object_id: ObjectId) -> bool:
+        """Delete everything the object stores, its alarm included, and close its sockets; False when it stored nothing."""
+        find_class(object_id.class_key)
+        async with self._recorded("object.delete", object_id):
+            return await self._delete(object_id)
+
+    async def _delete(self, object_id: ObjectId) -> bool:
+        """Delete the object through its owner, and return when its file is gone."""
+        stored = codec.decode(await self._client.router.call(object_id, DELETE, codec.encode([[], {}])))
+        await self._ask(object_id, "evict", ACT_SECONDS)
+        return bool(stored)
+
+    async def import_file(self, object_id: ObjectId, source: Path, *, replace: bool = False) -> int:
+        """Make the object from a file that `export` has written; its bytes. With `replace`, delete the one there is.
+
+        Raises ImageError for a file that does not fit, ObjectExistsError.
+        """
+        kind = find_class(object_id.class_key)
+        async with self._recorded(
+            "object.import", object_id, file=str(source)[:MAX_AUDITED], replace=replace
+        ):
+            owner = await self._client.redis.owner(object_id)
+            epoch = 0 if owner is None else owner[1]
+            with draft_in(self._exports) as draft:
+                facts = await asyncio.to_thread(
+                    prepare_image, source, draft, object_id, epoch=epoch, migrations=len(kind.migrations)
+                )
+                await self._place(object_id, draft, replace=replace)
+            await self._ask(object_id, "evict", ACT_SECONDS)  # an instance that knows of nothing stored
+            await in_database(catalogue, object_id, facts, time.time_ns() // 1_000_000)
+            if facts.alarm is not None:
+                reference = f"{object_id.class_key}:{object_id}"
+                await self._client.redis.index_alarms([(reference, facts.alarm)])
+            return facts.size
+
+    async def _place(self, object_id: ObjectId, draft: Path, *, replace: bool) -> None:
+        for _ in range(LOOKS):
+            try:
+                await asyncio.to_thread(place_image, self._root, object_id, draft)
+                return
+            except FileExistsError:
+                if not replace:
+                    raise ObjectExistsError("this object exists; --replace deletes it first") from None
+            await self._delete(object_id)
+        raise UnavailableError("the object is made anew all the time; try again when nobody uses it")
+
     async def call(self, object_id: ObjectId, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a method as any stub does; what it returns. Raises NotCallableError, RemoteError and the like."""
         kind = find_class(object_id.class_key)
@@ -223,7 +295,7 @@ class Inspector:
         try:
             yield
         except Exception as error:
-            refused = isinstance(error, NotCallableError | ArgumentError)
+            refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
             entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
             entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
             await in_database(entry.save, update_fields=["result", "details"])

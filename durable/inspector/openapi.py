@@ -120,6 +120,23 @@ PATHS: Paths = {
             description="Looking wakes nothing and creates nothing; an object that does not exist is `absent`.",
         ),
     },
+    "/api/v1/objects/{class}/{name}/export": {
+        "parameters": _OBJECT,
+        "get": operation(
+            "Export an object",
+            {
+                200: answer(
+                    "A plain SQLite file with all that the object stores.",
+                    {"type": "string", "format": "binary"},
+                    media="application/vnd.sqlite3",
+                )
+            },
+            tag=_TAG,
+            scope="objects",
+            problems=[404, 413],
+            description="An active object is copied by its owner between two events; a sleeping one is not woken.",
+        ),
+    },
     "/api/v1/objects/{class}/{name}/call/{method}": {
         "parameters": [*_OBJECT, parameter("method", "path", "A public method of the class.")],
         "post": operation(

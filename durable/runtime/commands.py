@@ -11,6 +11,7 @@ from durable.core.envelope import Command
 from durable.errors import NotCallableError
 
 from .events import Answer
+from .exports import export_event
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -35,6 +36,8 @@ def answer_command(host: Host, command: Command, answer: Answer) -> None:
             answer.reply(codec.encode(_show(activation)))
         case "tables":
             answer.reply(codec.encode(_tables(activation)))
+        case "export":
+            activation.offer_first(export_event(host.exports, answer))
         case "evict":
             _when_left(host.evict(command.target.id), answer)
         case "abort":

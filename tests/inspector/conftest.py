@@ -27,6 +27,7 @@ class _Redis:
     def __init__(self, local: LocalObjects) -> None:
         self._cluster = local.cluster
         self.list_workers = local.cluster.list_workers
+        self.index_alarms = local.cluster.index_alarms
 
     async def owner(self, object_id: ObjectId) -> tuple[str, int] | None:
         return self._cluster.owners.get(str(object_id))

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -211,3 +213,44 @@ def test_a_worker_that_does_not_answer_is_said(service: RunningService, staff: h
     assert shown["owner"]["pid"] == pid
     assert "does not answer" in shown["problem"]
     assert shown["storage_bytes"] > 0
+
+
+def test_S12_export_import_and_delete_from_a_shell(
+    service: RunningService, staff: httpx.Client, tmp_path: Path
+) -> None:
+    increment(staff, "whole/1")
+    file = tmp_path / "whole.sqlite3"
+    status, printed, _ = objects(service, "export", "Counter", "whole/1", str(file))
+    assert (status, printed) == (0, f"Exported {file.stat().st_size} bytes to {file}.")
+    assert show(staff, "whole/1")["state"] == "active"
+    assert objects(service, "import", "Counter", "whole/2", str(file))[0] == 0
+    assert staff.get(f"/counters/{quote('whole/2', safe='')}").json()["value"] == 1
+    listed = staff.get("/objects", params={"class": "Counter", "prefix": "whole/"}).json()["items"]
+    assert "whole/2" in {item["name"] for item in listed}
+    status, _, errors = objects(service, "import", "Counter", "whole/2", str(file))
+    assert status == 1
+    assert "--replace" in errors
+    increment(staff, "whole/2")
+    assert objects(service, "import", "Counter", "whole/2", str(file), "--replace")[0] == 0
+    assert staff.get(f"/counters/{quote('whole/2', safe='')}").json()["value"] == 1
+    assert objects(service, "delete", "Counter", "whole/2")[:2] == (0, "Deleted.")
+    assert not list((service.data_dir / "objects").rglob(f"{show(staff, 'whole/2')['id']}*"))
+    assert objects(service, "delete", "Counter", "whole/2")[:2] == (0, "It stored nothing.")
+    status, _, errors = objects(service, "export", "Counter", "whole/2", str(tmp_path / "none"))
+    assert (status, errors) == (1, "CommandError: this object stores nothing")
+    assert objects(service, "export", "Counter", "whole/1", str(tmp_path / "no" / "folder"))[0] == 1
+    assert not list((service.data_dir / "exports").iterdir())
+
+
+def test_S12_an_export_by_rest_is_a_plain_file(
+    service: RunningService, staff: httpx.Client, tmp_path: Path
+) -> None:
+    increment(staff, "by rest")
+    answer = staff.get("/objects/Counter/by%20rest/export")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/vnd.sqlite3")
+    file = tmp_path / "x.sqlite3"
+    file.write_bytes(answer.content)
+    with closing(sqlite3.connect(file)) as plain:
+        assert plain.execute("SELECT name FROM _do_meta").fetchall() == [("by rest",)]
+    assert staff.get("/objects/Counter/never%20made/export").status_code == 404
+    assert httpx.get(f"{service.base_url}{API}/objects/Counter/by%20rest/export").status_code == 401

@@ -1,7 +1,8 @@
-"""`manage.py objects ...`: list, look at, call and evict objects of the running service from a shell."""
+"""`manage.py objects ...`: list, look at, call, export and delete objects of the running service from a shell."""
 
 import json
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -22,7 +23,7 @@ Looking wakes nothing. What is looked at or done is entered in the audit log. Ex
 
 
 class Command(BaseCommand):
-    help = "List, look at, call and evict objects of the running service."
+    help = "List, look at, call, export, import and delete objects of the running service."
     requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -62,6 +63,23 @@ class Command(BaseCommand):
             actions.add_parser("abort", help="discard the live instance now; its running event is undone")
         )
 
+        export = actions.add_parser(
+            "export", help="write an object to a plain SQLite file, also while it runs"
+        )
+        _target(export)
+        export.add_argument("file", metavar="FILE", type=Path, help="what is there is replaced")
+
+        importing = actions.add_parser("import", help="make an object from a file that export has written")
+        _target(importing)
+        importing.add_argument("file", metavar="FILE", type=Path)
+        importing.add_argument("--replace", action="store_true", help="delete the object first, if it exists")
+
+        _target(
+            actions.add_parser(
+                "delete", help="delete everything an object stores, its alarm too, and close its sockets"
+            )
+        )
+
         workers = actions.add_parser("workers", help="the processes that own objects")
         workers.add_argument("--json", action="store_true", help="print a JSON list")
 
@@ -69,6 +87,8 @@ class Command(BaseCommand):
         try:
             getattr(self, f"_{options['action']}")(options)
         except DurableError as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
             raise CommandError(str(error)) from None
         except DatabaseError as error:
             raise CommandError(f"Django's database cannot be used ({error}); is it migrated?") from None
@@ -126,6 +146,24 @@ class Command(BaseCommand):
         target = find_object(options["class_key"], options["name"])
         done = self._ask(lambda inspector: inspector.abort(target))
         self.stdout.write("Aborted." if done else "It was not active.")
+
+    def _export(self, options: dict[str, Any]) -> None:
+        target, file = find_object(options["class_key"], options["name"]), options["file"].absolute()
+        size = self._ask(lambda inspector: inspector.export(target, file))
+        self.stdout.write(f"Exported {size} bytes to {file}.")
+
+    def _import(self, options: dict[str, Any]) -> None:
+        target, file = find_object(options["class_key"], options["name"]), options["file"].absolute()
+        if not file.is_file():
+            raise CommandError(f"there is no file {file}")
+        replace = options["replace"]
+        size = self._ask(lambda inspector: inspector.import_file(target, file, replace=replace))
+        self.stdout.write(f"Imported {size} bytes.")
+
+    def _delete(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        done = self._ask(lambda inspector: inspector.delete(target))
+        self.stdout.write("Deleted." if done else "It stored nothing.")
 
     def _workers(self, options: dict[str, Any]) -> None:
         workers = self._ask(lambda inspector: inspector.workers())

@@ -1,0 +1,80 @@
+"""An object as a whole in a file: where exports are written, handed over, and made objects again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from durable.errors import DurableError
+from durable.identity import ObjectId
+from durable.models import ObjectRecord, moment
+from durable.storage.images import ImageFacts, write_image
+
+from .copies import Copy
+
+
+class ObjectExistsError(DurableError):
+    """The object that an import should make has storage already."""
+
+    code = "object_exists"
+    delivered = "no"
+
+
+class AbsentObjectError(DurableError):
+    """There is nothing to export: the object stores nothing."""
+
+    code = "object_absent"
+    delivered = "no"
+
+
+@contextmanager
+def draft_in(folder: Path) -> Iterator[Path]:
+    """A path for a file that is gone after the block."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{uuid.uuid4().hex}.sqlite3"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def saving(draft: Path) -> Callable[[Copy], str]:
+    """What to do with a copy of a sleeping object's file: write its image to `draft`, and give that one's name."""
+
+    def save(copy: Copy) -> str:
+        for _ in write_image(copy.connection, draft):
+            pass
+        return draft.name
+
+    return save
+
+
+def hand_over(draft: Path, target: Path) -> int:
+    """Put a finished file where the operator wants it, in one step; its bytes. Raises OSError."""
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(draft, part)
+        part.chmod(0o600)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def catalogue(object_id: ObjectId, facts: ImageFacts, now: int) -> None:
+    """Enter an imported object into the catalog."""
+    ObjectRecord.objects.update_or_create(
+        class_key=object_id.class_key,
+        object_id=str(object_id),
+        defaults={
+            "name": facts.name or "",
+            "created_at": moment(facts.created_at),
+            "last_active_at": moment(now),
+            "storage_bytes": facts.size,
+            "alarm_at": None if facts.alarm is None else moment(facts.alarm),
+        },
+    )
