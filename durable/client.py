@@ -101,6 +101,10 @@ class Home:
         self._lock = threading.Lock()
         self._bridge = _Bridge(self)
 
+    def read_settings_with(self, settings: Callable[[], DurableSettings]) -> None:
+        """Have `settings` say which service a client that is started in the background belongs to."""
+        self._settings = settings
+
     def attach(self, client: ClusterClient | None) -> None:
         """From now on `client` carries this process's calls; None: nothing does."""
         self._client = client

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from durable.core import codec
@@ -82,17 +83,13 @@ class Stub:
         if name.startswith("__"):
             raise AttributeError(name)
         method = find_method(self._kind.durable_methods(), self._kind.key, name)
-
-        def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-            return _call(self.id, method, args, kwargs)
-
-        return call
+        return partial(_call, self.id, method)  # seen as a coroutine function, by async_to_sync for one
 
     def __repr__(self) -> str:
         return f"<stub of {self.id!r}>"
 
 
-async def _call(object_id: ObjectId, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _call(object_id: ObjectId, method: Method, /, *args: Any, **kwargs: Any) -> Any:
     arguments = codec.encode([list(args), kwargs])
     result = await dispatch.current().call(object_id, method.name, arguments)
     return method.lift_result(codec.decode(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -23,6 +24,13 @@ def attach_to_redis() -> DurableSettings:
             f"REDIS_URL is not set and no service runs on {conf.data_dir}: set REDIS_URL, or start `manage.py serve`."
         )
     return use_redis(service.redis_url)
+
+
+def settings_of_running_service() -> DurableSettings:
+    """The settings, with the Redis of the service that runs on the data directory where none is configured."""
+    conf = durable_settings()
+    service = find_service(conf.data_dir) if conf.redis_url is None else None
+    return conf if service is None else replace(conf, redis_url=service.redis_url)
 
 
 def use_redis(url: str) -> DurableSettings:

@@ -1,0 +1,138 @@
+"""The documentation is tested: its Python compiles, the names it mentions exist, and its links lead somewhere."""
+
+import ast
+import importlib
+import re
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = [
+    path
+    for path in (ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))
+    if path.exists()
+]
+PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
+
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+DOTTED = re.compile(r"\b(?:durable|rooms|counters|limiter|project|examples)(?:\.[A-Za-z_]\w*)+")
+FILE = re.compile(
+    r"(?<![/\w])((?:durable|rooms|counters|limiter|project|examples|tests)/[\w./-]*)(?:\{([\w,]+)\}([\w./-]*))?"
+)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FILES = (".py", ".md", ".sqlite3", ".json", ".lua", ".toml", ".txt", ".html")
+
+
+def pages(paths: list[Path]) -> Any:
+    return pytest.mark.parametrize("page", paths, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return BLOCK.sub("", page.read_text())
+
+
+def resolve(name: str) -> Any:
+    """The module, class or function of that dotted name; raises AttributeError."""
+    module, *rest = name.split(".")
+    found: Any = importlib.import_module(module)
+    for number, part in enumerate(rest, 1):
+        if not hasattr(found, part) and isinstance(found, ModuleType):
+            try:
+                importlib.import_module(".".join([module, *rest[:number]]))
+            except ModuleNotFoundError as error:
+                raise AttributeError(name) from error
+        found = getattr(found, part)
+    return found
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes one of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pages(PAGES)
+def test_python_in_the_documentation_compiles(page: Path) -> None:
+    blocks = [textwrap.dedent(code) for _, kind, code in BLOCK.findall(page.read_text()) if kind == "python"]
+    for code in blocks:
+        compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pages(PAGES)
+def test_python_in_the_documentation_imports_what_exists(page: Path) -> None:
+    for _, kind, code in BLOCK.findall(page.read_text()):
+        if kind != "python":
+            continue
+        for node in ast.walk(ast.parse(textwrap.dedent(code))):
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module is not None:
+                for alias in node.names:
+                    resolve(f"{node.module}.{alias.name}")
+
+
+@pages(PAGES)
+def test_names_in_the_documentation_exist(page: Path) -> None:
+    missing = []
+    for quoted in INLINE.findall(prose(page)):
+        for name in DOTTED.findall(quoted):
+            if re.fullmatch(r"durable\.[EW]\d+", name):  # of a system check
+                continue
+            if name.endswith(FILES):
+                continue
+            try:
+                resolve(name)
+            except AttributeError:
+                missing.append(name)
+    assert missing == []
+
+
+@pages(PAGES)
+def test_files_in_the_documentation_exist(page: Path) -> None:
+    missing = []
+    pictures = [text for _, kind, text in BLOCK.findall(page.read_text()) if not kind]
+    for text in [*INLINE.findall(prose(page)), *pictures]:
+        for head, choices, tail in FILE.findall(text):
+            names = [head + choice + tail for choice in choices.split(",")]
+            missing += [
+                name for name in names if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()
+            ]
+    assert missing == []
+
+
+@pages(PAGES)
+def test_links_in_the_documentation_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists():
+            broken.append(target)
+        elif fragment:
+            headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", file.read_text()), re.MULTILINE)
+            if fragment not in {anchor(heading) for heading in headings}:
+                broken.append(target)
+    assert broken == []
+
+
+def test_every_example_has_its_page_and_its_tests() -> None:
+    names = {path.stem for path in (ROOT / "examples").glob("*.py")} - {"__init__"}
+    index = (ROOT / "docs/examples/README.md").read_text()
+    for name in names:
+        assert (ROOT / f"docs/examples/{name}.md").exists()
+        assert (ROOT / f"tests/examples/test_{name}.py").exists()
+        assert f"({name}.md)" in index
+    assert {path.stem for path in (ROOT / "docs/examples").glob("*.md")} - {"README"} == names
+
+
+def test_nothing_but_tests_depends_on_the_examples() -> None:
+    importing = re.compile(r"^\s*(?:from|import) examples\b", re.MULTILINE)
+    packages = ("bootstrap", "durable", "rooms", "counters", "limiter", "project")
+    modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    assert [str(path) for path in modules if importing.search(path.read_text())] == []
+    assert "pycrdt" not in (ROOT / "requirements.txt").read_text()
