@@ -5,6 +5,7 @@ from durable.identity import ObjectId
 from durable.runtime.context import AlarmInfo, Context
 from durable.runtime.namespace import Namespace
 from durable.runtime.objects import DurableObject, concurrent
+from durable.runtime.requests import Request, Response
 from durable.runtime.sockets import WebSocket
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "ObjectId",
     "OverloadedError",
     "RemoteError",
+    "Request",
+    "Response",
     "WebSocket",
     "concurrent",
 ]

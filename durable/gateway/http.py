@@ -143,13 +143,14 @@ class Request:
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         body: bytes = message.get("body", b"")
-        while message.get("more_body"):
-            if len(body) > self.max_body:
-                break
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            body += message.get("body", b"")
+        if message.get("more_body"):
+            grown = bytearray(body)
+            while message.get("more_body") and len(grown) <= self.max_body:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                grown += message.get("body", b"")
+            body = bytes(grown)
         if len(body) > self.max_body:
             raise self._too_large()
         return body

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from durable.core import codec
 from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen, Vanished
+from durable.errors import NotCallableError
 
 from .events import Answer, Event
 from .exports import DELETE, delete_event
+from .objects import has_fetch, is_concurrent
+from .requests import FETCH, Response, decode_request, encode_response
 from .signatures import find_method
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
     """The event of a method call; raises NotCallableError, ArgumentError before anything runs."""
     if request.method == DELETE:
         return delete_event(request, answer)
+    if request.method == FETCH:
+        return _fetch_event(kind, request, answer)
     method = find_method(kind.durable_methods(), kind.key, request.method)
     args, kwargs = codec.decode(request.arguments)
     args, kwargs = method.bind(args, kwargs)
@@ -38,6 +43,30 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
         chain=request.chain,
         repeat=request.repeat,
         concurrent=method.concurrent,
+    )
+
+
+def _fetch_event(kind: type[DurableObject], request: Call, answer: Answer) -> Event:
+    """The event of an HTTP request; raises NotCallableError when the class has no `fetch`."""
+    if not has_fetch(kind):
+        raise NotCallableError(f"{kind.key} has no fetch() hook")
+    asked = decode_request(request.arguments)
+
+    async def run(activation: Activation) -> bytes | None:
+        response = await activation.instance.fetch(asked)
+        if not isinstance(response, Response):
+            raise TypeError(f"fetch() returns a durable.Response, not {type(response).__name__}")
+        return encode_response(response)
+
+    return Event(
+        "fetch",
+        run,
+        answer,
+        size=len(request.arguments),
+        call_id=request.id,
+        chain=request.chain,
+        repeat=request.repeat,
+        concurrent=is_concurrent(kind.fetch),
     )
 
 

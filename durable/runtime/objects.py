@@ -35,6 +35,11 @@ def concurrent(function: F) -> F:
     return function
 
 
+def is_concurrent(function: Callable[..., Any]) -> bool:
+    """Whether a method or a hook is marked so."""
+    return bool(getattr(function, "_durable_concurrent", False))
+
+
 class DurableObject:
     """A small stateful server with a name: at most one live instance anywhere, one event at a time.
 
@@ -113,3 +118,8 @@ class DurableObject:
 
     async def web_socket_resume(self) -> None:
         """Runs once after a takeover that found sockets already connected: tell them what they may have missed."""
+
+
+def has_fetch(kind: type[DurableObject]) -> bool:
+    """Whether objects of the class answer HTTP requests."""
+    return kind.fetch is not DurableObject.fetch

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import apsw
 import msgspec
 
-from .database import Database
+from .database import MAX_VALUE_BYTES, Database
 from .transactions import Transactions
+
+SMALL_OUTCOME_BYTES = 1024 * 1024
+MAX_OUTCOME_BYTES = 40 * 1024 * 1024  # a result of 32 MiB, with room for what surrounds it
 
 _PUT_CALL = (
     "INSERT INTO _do_calls (caller, slot, number, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5) "
@@ -68,11 +74,26 @@ class Metadata:
 
     def call_outcome(self, caller: str, slot: int) -> tuple[int, bytes | None] | None:
         """(number, outcome) of the last writing call of this caller and slot, or None."""
-        return self._database.row(_GET_CALL, (caller, slot))  # type: ignore[no-any-return]
+        with self._large_values():
+            return self._database.row(_GET_CALL, (caller, slot))  # type: ignore[no-any-return]
 
     def put_call(self, caller: str, slot: int, number: int, outcome: bytes | None, now: int) -> None:
         """Remember the outcome of a writing call; it replaces the slot's previous one, which its caller has."""
-        self._transactions.write(_PUT_CALL, (caller, slot, number, outcome, now))
+        if outcome is None or len(outcome) < SMALL_OUTCOME_BYTES:
+            self._transactions.write(_PUT_CALL, (caller, slot, number, outcome, now))
+            return
+        with self._large_values():
+            self._transactions.write(_PUT_CALL, (caller, slot, number, outcome, now))
+
+    @contextmanager
+    def _large_values(self) -> Iterator[None]:
+        """Within this block SQLite takes values as large as a call's result may be."""
+        connection = self._database.connection
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_OUTCOME_BYTES)
+        try:
+            yield
+        finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
 
     def forget_calls(self, prefix: str, before: int) -> None:
         """Forget calls of callers that begin with `prefix`, answered before `before` (ms). In an event that writes."""

@@ -22,6 +22,7 @@ from durable.gateway.hub import Hub
 from durable.identity import ObjectId
 from durable.runtime.host import Host
 from durable.runtime.namespace import dispatch
+from durable.runtime.requests import Request, Response, fetch
 from durable.runtime.sockets import encode_hello
 from durable.storage.store import object_path
 
@@ -79,6 +80,10 @@ class LocalObjects:
     async def call(self, object_id: ObjectId, method: str, arguments: bytes) -> bytes:
         """What stubs use: call a method through the gateway."""
         return await self._gateways[-1].router.call(object_id, method, arguments)
+
+    async def fetch(self, stub: Any, method: str = "GET", path: str = "/", **fields: Any) -> Response:
+        """Have an object answer an HTTP request, as a mount does; `fields` are those of `durable.Request`."""
+        return await fetch(_id_of(stub), Request(method=method, path=path, **fields))
 
     async def connect(
         self,
