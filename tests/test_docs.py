@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from durable.runtime.registry import registry
+from durable.testing import LocalObjects
+
 ROOT = Path(__file__).resolve().parent.parent
 TOP = [
     path
@@ -136,3 +139,17 @@ def test_nothing_but_tests_depends_on_the_examples() -> None:
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     assert [str(path) for path in modules if importing.search(path.read_text())] == []
     assert "pycrdt" not in (ROOT / "requirements.txt").read_text()
+
+
+async def test_the_guest_book_of_the_readme_works(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    blocks = [code for _, kind, code in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python"]
+    module: dict[str, Any] = {"__name__": "guests.objects"}
+    exec(compile(blocks[0], "guests/objects.py", "exec"), module)
+    book = module["GuestBook"].namespace.get_by_name("lobby")
+    reader = await local.connect(book)
+    assert await book.sign("Ada") == 1
+    await local.run_alarm(book)
+    assert reader.take() == ["welcome", "Ada has signed", "a quiet minute"]
