@@ -27,6 +27,7 @@ from durable.runtime.signatures import find_method
 from durable.storage.images import ImageError, place_image, prepare_image
 from durable.storage.store import object_path
 
+from . import moves
 from .console import Result, select
 from .copies import Copy, read_copy
 from .records import Record, find_record, in_database
@@ -36,6 +37,7 @@ from .wholes import AbsentObjectError, ObjectExistsError, catalogue, draft_in, h
 
 ASK_SECONDS = 2.0
 ACT_SECONDS = 35.0  # an eviction waits for the running event
+ENDING_SECONDS = 10.0  # for what a worker does after it has drained
 LOOKS = 4
 MAX_AUDITED = 500  # characters of a call's arguments in the audit log
 
@@ -74,6 +76,7 @@ class Inspector:
         self._client = client
         self._root = conf.data_dir / "objects"
         self._exports = conf.data_dir / "exports"
+        self._drain_seconds = conf.drain_seconds
         self._who = who
 
     # -- looking
@@ -217,6 +220,22 @@ class Inspector:
         """Discard the instance now: its running event is undone; False when it was not active."""
         return await self._act(object_id, "abort")
 
+    async def transfer(self, object_id: ObjectId, worker: str) -> bool:
+        """Move the object to a worker (its id, the beginning of that, or its process id); False when it is there."""
+        find_class(object_id.class_key)
+        async with self._recorded("object.transfer", object_id, worker=worker[:MAX_AUDITED]):
+            to = await moves.find_worker(self._client, worker)
+            if to.state != "serving":
+                raise UnavailableError(f"worker {to.worker} is {to.state}")
+            active = await self._ask(object_id, "show", ASK_SECONDS) is not None
+            return await moves.move(self._client, object_id, to, active=active)
+
+    async def drain(self, worker: str) -> None:
+        """Have a worker give its objects away, busiest first, and end; running events finish."""
+        async with self._recorded("worker.drain", None, worker=worker[:MAX_AUDITED]):
+            session = await moves.find_worker(self._client, worker)
+            await moves.drain(self._client, session, self._drain_seconds + ENDING_SECONDS)
+
     async def _act(self, object_id: ObjectId, verb: str) -> bool:
         async with self._recorded(f"object.{verb}", object_id):
             asked = await self._ask(object_id, verb, ACT_SECONDS)
@@ -281,15 +300,15 @@ class Inspector:
             return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
 
     @asynccontextmanager
-    async def _recorded(self, what: str, object_id: ObjectId, **details: Any) -> AsyncIterator[None]:
+    async def _recorded(self, what: str, object_id: ObjectId | None, **details: Any) -> AsyncIterator[None]:
         """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
         entry = await in_database(
             AuditEntry.record,
             self._who,
             what,
-            class_key=object_id.class_key,
-            object_id=str(object_id),
-            name=object_id.name or "",
+            class_key="" if object_id is None else object_id.class_key,
+            object_id="" if object_id is None else str(object_id),
+            name="" if object_id is None else object_id.name or "",
             **details,
         )
         try:

@@ -63,6 +63,12 @@ class Command(BaseCommand):
             actions.add_parser("abort", help="discard the live instance now; its running event is undone")
         )
 
+        transfer = actions.add_parser(
+            "transfer", help="move an object to another worker; its running event finishes"
+        )
+        _target(transfer)
+        _worker(transfer)
+
         export = actions.add_parser(
             "export", help="write an object to a plain SQLite file, also while it runs"
         )
@@ -82,6 +88,12 @@ class Command(BaseCommand):
 
         workers = actions.add_parser("workers", help="the processes that own objects")
         workers.add_argument("--json", action="store_true", help="print a JSON list")
+
+        _worker(
+            actions.add_parser(
+                "drain", help="have a worker give its objects away and end; `serve` starts another"
+            )
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -165,6 +177,15 @@ class Command(BaseCommand):
         done = self._ask(lambda inspector: inspector.delete(target))
         self.stdout.write("Deleted." if done else "It stored nothing.")
 
+    def _transfer(self, options: dict[str, Any]) -> None:
+        target, worker = find_object(options["class_key"], options["name"]), options["worker"]
+        done = self._ask(lambda inspector: inspector.transfer(target, worker))
+        self.stdout.write("Transferred." if done else "It is there already.")
+
+    def _drain(self, options: dict[str, Any]) -> None:
+        self._ask(lambda inspector: inspector.drain(options["worker"]))
+        self.stdout.write("Drained.")
+
     def _workers(self, options: dict[str, Any]) -> None:
         workers = self._ask(lambda inspector: inspector.workers())
         if options["json"]:
@@ -188,6 +209,10 @@ class Command(BaseCommand):
 def _target(parser: CommandParser) -> None:
     parser.add_argument("class_key", metavar="Class")
     parser.add_argument("name", metavar="NAME")
+
+
+def _worker(parser: CommandParser) -> None:
+    parser.add_argument("worker", metavar="WORKER", help="its id, the beginning of that, or its process id")
 
 
 def _limit(text: str) -> int:
