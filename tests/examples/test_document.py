@@ -13,15 +13,15 @@ from examples.document import Document
 
 
 @pytest.fixture
-def page(local: LocalObjects) -> Document:
+def document(local: LocalObjects) -> Document:
     return Document.namespace.get_by_name("minutes")
 
 
 class Writer:
     """A Yjs client with a copy of its own."""
 
-    def __init__(self, local: LocalObjects, page: Document) -> None:
-        self._local, self._page = local, page
+    def __init__(self, local: LocalObjects, document: Document) -> None:
+        self._local, self._page = local, document
         self._doc: Doc[Text] = Doc()
         self._text = self._doc.get("text", type=Text)
         self.socket: LocalSocket
@@ -56,59 +56,61 @@ class Writer:
         return str(self._text)
 
 
-async def writers(local: LocalObjects, page: Document, number: int = 2) -> list[Writer]:
-    found = [Writer(local, page) for _ in range(number)]
+async def writers(local: LocalObjects, document: Document, number: int = 2) -> list[Writer]:
+    found = [Writer(local, document) for _ in range(number)]
     for writer in found:
         await writer.connect()
     return found
 
 
-async def rows(page: Document, local: LocalObjects) -> int:
+async def rows(document: Document, local: LocalObjects) -> int:
     """Rows of the table, counted as the next incarnation sees them."""
-    await local.evict(page)
-    await page.read()
-    activation = local.host.activations[str(page.id)]  # type: ignore[attr-defined]
+    await local.evict(document)
+    await document.read()
+    activation = local.host.activations[str(document.id)]  # type: ignore[attr-defined]
     count: int = activation.instance._edits
     return count
 
 
-async def test_what_one_writes_the_others_and_the_server_read(local: LocalObjects, page: Document) -> None:
-    ada, bob = await writers(local, page)
+async def test_what_one_writes_the_others_and_the_server_read(
+    local: LocalObjects, document: Document
+) -> None:
+    ada, bob = await writers(local, document)
     await ada.say("Hello ")
     await bob.listen()
     await bob.say("wörld 🦉")
     await ada.listen()
-    assert [ada.text, bob.text, await page.read()] == ["Hello wörld 🦉"] * 3
-    assert await page.append("!") == "Hello wörld 🦉!"
+    assert [ada.text, bob.text, await document.read()] == ["Hello wörld 🦉"] * 3
+    assert await document.append("!") == "Hello wörld 🦉!"
     await ada.listen()
     assert ada.text == "Hello wörld 🦉!"
 
 
-async def test_concurrent_edits_end_the_same_everywhere(local: LocalObjects, page: Document) -> None:
-    three = await writers(local, page, 3)
+async def test_concurrent_edits_end_the_same_everywhere(local: LocalObjects, document: Document) -> None:
+    three = await writers(local, document, 3)
     await asyncio.gather(*(writer.say(letter * 20) for writer, letter in zip(three, "abc", strict=True)))
     for writer in three:
         await writer.listen()
-    texts = {*(writer.text for writer in three), await page.read()}
+    texts = {*(writer.text for writer in three), await document.read()}
     assert len(texts) == 1
     assert sorted(texts.pop()) == list("a" * 20 + "b" * 20 + "c" * 20)
 
 
-async def test_the_text_outlives_sleep_and_crash(local: LocalObjects, page: Document) -> None:
-    ada, bob = await writers(local, page)
+async def test_the_text_outlives_sleep_and_crash(local: LocalObjects, document: Document) -> None:
+    ada, bob = await writers(local, document)
     await ada.say("one ")
-    await local.evict(page)
+    await local.evict(document)
     await ada.say("two ")
     await local.crash()
     await ada.say("three")
     await bob.listen()
-    assert [bob.text, await page.read()] == ["one two three"] * 2
+    assert [bob.text, await document.read()] == ["one two three"] * 2
 
 
 async def test_an_edit_whose_owner_dies_before_anybody_hears_of_it_counts_once(
-    local: LocalObjects, page: Document
+    local: LocalObjects, document: Document
 ) -> None:
-    ada, bob = await writers(local, page)
+    ada, bob = await writers(local, document)
     local.commits.hold()
     ada.socket.post(ada.write("once"))
     await local.commits.waiting()
@@ -116,80 +118,80 @@ async def test_an_edit_whose_owner_dies_before_anybody_hears_of_it_counts_once(
     await local.crash()
     await ada.socket.handled()
     await bob.listen()
-    assert [bob.text, await page.read()] == ["once", "once"]
+    assert [bob.text, await document.read()] == ["once", "once"]
 
 
-async def test_a_repeated_edit_changes_nothing(local: LocalObjects, page: Document) -> None:
-    ada, bob = await writers(local, page)
+async def test_a_repeated_edit_changes_nothing(local: LocalObjects, document: Document) -> None:
+    ada, bob = await writers(local, document)
     frame = ada.write("once")
     await ada.socket.send(frame)
     await ada.socket.send(frame)
     await bob.listen()
-    assert [bob.text, await page.read()] == ["once", "once"]
+    assert [bob.text, await document.read()] == ["once", "once"]
 
 
-async def test_who_was_away_gets_and_gives_what_was_missed(local: LocalObjects, page: Document) -> None:
-    ada, bob = await writers(local, page)
+async def test_who_was_away_gets_and_gives_what_was_missed(local: LocalObjects, document: Document) -> None:
+    ada, bob = await writers(local, document)
     await bob.socket.vanish()
     await ada.say("from ada")
     bob.write("from bob")
     await bob.connect()
     await ada.listen()
-    assert ada.text == bob.text == await page.read()
+    assert ada.text == bob.text == await document.read()
     assert sorted(ada.text) == sorted("from ada" + "from bob")
 
 
 async def test_many_edits_become_one_row(
-    local: LocalObjects, page: Document, monkeypatch: pytest.MonkeyPatch
+    local: LocalObjects, document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Document, "compact_after", 5)
     for letter in "abcdefg":
-        await page.append(letter)
-    assert await rows(page, local) == 3  # five as one, and two
-    assert await page.read() == "abcdefg"
+        await document.append(letter)
+    assert await rows(document, local) == 3  # five as one, and two
+    assert await document.read() == "abcdefg"
 
 
-async def test_a_quiet_minute_makes_one_row(local: LocalObjects, page: Document) -> None:
+async def test_a_quiet_minute_makes_one_row(local: LocalObjects, document: Document) -> None:
     for letter in "abc":
-        await page.append(letter)
+        await document.append(letter)
     await local.advance(59)
-    assert await rows(page, local) == 3
+    assert await rows(document, local) == 3
     await local.advance(1)
-    assert await rows(page, local) == 1
-    assert await page.read() == "abc"
+    assert await rows(document, local) == 1
+    assert await document.read() == "abc"
 
 
 async def test_a_full_text_takes_no_more(
-    local: LocalObjects, page: Document, monkeypatch: pytest.MonkeyPatch
+    local: LocalObjects, document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Document, "max_bytes", 1000)
-    (ada,) = await writers(local, page, 1)
-    await page.append("x" * 900)
+    (ada,) = await writers(local, document, 1)
+    await document.append("x" * 900)
     with pytest.raises(RemoteError, match="the text is full"):
-        await page.append("y" * 200)
+        await document.append("y" * 200)
     ada.socket.post(ada.write("z" * 200))
     assert await ada.socket.closed() == 4413
-    assert await page.read() == "x" * 900
+    assert await document.read() == "x" * 900
 
 
-async def test_cursors_go_to_the_others_and_are_not_stored(local: LocalObjects, page: Document) -> None:
-    ada, bob = await writers(local, page)
+async def test_cursors_go_to_the_others_and_are_not_stored(local: LocalObjects, document: Document) -> None:
+    ada, bob = await writers(local, document)
     frame = create_awareness_message(b"where ada is")
     await ada.socket.send(frame)
     await ada.listen()
     await bob.listen()
     assert (ada.awareness, bob.awareness) == ([], [frame])
-    assert await rows(page, local) == 0
+    assert await rows(document, local) == 0
 
 
 @pytest.mark.parametrize(
     "frame", ["text", b"", b"\0", b"\0\2", b"\0\0\1\5", b"\0\2\3abc", b"\0\2\xff\xff\xff"], ids=repr
 )
 async def test_what_is_no_yjs_frame_closes_its_socket_only(
-    local: LocalObjects, page: Document, frame: str | bytes
+    local: LocalObjects, document: Document, frame: str | bytes
 ) -> None:
-    ada, bob = await writers(local, page)
+    ada, bob = await writers(local, document)
     await ada.say("kept")
     bob.socket.post(frame)
     assert await bob.socket.closed() == 4400
-    assert (await page.read(), ada.socket.is_open) == ("kept", True)
+    assert (await document.read(), ada.socket.is_open) == ("kept", True)
