@@ -62,10 +62,11 @@ def _check_members(kind: type[DurableObject]) -> Iterator[CheckMessage]:
                     kind,
                 )
             elif not inspect.iscoroutinefunction(member) and not hasattr(DurableObject, name):
+                wrong = "an async generator" if inspect.isasyncgenfunction(member) else "not `async def`"
                 yield _error(
                     1,
-                    f"{kind.__qualname__}.{name} is public but not `async def`, so nobody can call it.",
-                    f"Write `async def {name}(...)`, or rename it to `_{name}` if only the class itself uses it.",
+                    f"{kind.__qualname__}.{name} is public but {wrong}, so nobody can call it.",
+                    f"Write `async def {name}(...)` that returns its result, or rename it to `_{name}` if only the class itself uses it.",
                     kind,
                 )
 

@@ -1,5 +1,6 @@
 """`DeleteObjectClass` in a real migration: what it deletes, and when it refuses."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from durable.models import AuditEntry, ObjectRecord, moment
 from durable.operations import DeleteObjectClass, ObjectClassInUseError
 from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, Store, object_path
+from durable.testing import LocalObjects
 from tests.running_service import RunningService, eventually, running_service
 
 KEY = "Retired"
@@ -165,3 +167,53 @@ def test_a_running_service_that_has_the_class_is_respected(service: RunningServi
     assert "ObjectClassInUseError the running service still has the class 'Counter'" in said
     assert all(f"pid {pid}" in said for pid in service.worker_pids())
     assert service.manage("objects", "call", "Counter", "kept", "increment").strip() == "2"
+
+
+RETIRE = """
+import json, time
+from django.db import connection
+from durable.client import home
+from durable.conf import durable_settings
+from durable.identity import id_from_name
+from durable.models import ObjectRecord, moment
+from durable.operations import DeleteObjectClass
+from durable.service.attach import attach_to_redis
+from durable.storage.durability import SyncPool
+from durable.storage.store import Claim, Store, object_path
+
+root, object_id = durable_settings().data_dir / "objects", id_from_name("Retired", "a")
+pool = SyncPool(1, lambda done, error: done(error))
+store = Store(root, object_id, Claim(1, "w"), pool=pool, changed=lambda error: None, now=0, clock=lambda: 0.0,
+              statement_timeout=1)
+store.kv.put_many({"x": 1})
+store.commit()
+store.close()
+pool.close()
+ObjectRecord.objects.create(class_key="Retired", object_id=str(object_id), name="a", created_at=moment(0),
+                            last_active_at=moment(0))
+attach_to_redis()
+far = 9_000_000_000_000
+home.run(lambda client: client.redis.index_alarms([(f"Retired:{object_id}", far)]))
+home.run(lambda client: client.redis.claim(object_id, "somebody", 0))
+with connection.schema_editor(atomic=False) as editor:
+    DeleteObjectClass("Retired").database_forwards("x", editor, None, None)
+print(json.dumps([
+    object_path(root, object_id).exists(),
+    ObjectRecord.objects.filter(class_key="Retired").count(),
+    home.run(lambda client: client.redis.owner(object_id)),
+    [due for due in home.run(lambda client: client.redis.due_alarms(far + 1, 10)) if "Retired" in due],
+]))
+"""
+
+
+@pytest.mark.cluster
+def test_a_running_service_without_the_class_may_run_on(service: RunningService) -> None:
+    said = service.manage("shell", "--no-imports", "-v0", "-c", RETIRE)
+    assert json.loads(said) == [False, 0, None, []]
+
+
+async def test_an_alarm_left_of_a_deleted_class_is_dropped(local: LocalObjects) -> None:
+    reference = f"{KEY}:{id_from_name(KEY, 'a')}"
+    local.cluster.alarms[reference] = local.clock.now() - 1
+    await local.advance(1)
+    assert reference not in local.cluster.alarms

@@ -1,6 +1,7 @@
 """`manage.py check` names what is wrong with an object class, and says what to type."""
 
 import importlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_public_method_that_nobody_could_call() -> None:
     assert "Sync.total is public but not `async def`" in message
     assert "`async def total(...)`" in str(hint)
     assert "`_total`" in str(hint)
+
+
+def test_a_public_generator_is_no_method() -> None:
+    class Yielding(DurableObject, abstract=True):
+        async def pages(self) -> AsyncIterator[int]:
+            yield 1
+
+    [(number, message, _)] = findings(Yielding)
+    assert number == "durable.E001"
+    assert "an async generator" in message
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 """Objects that answer HTTP: through the ordinary call path, and only where a project mounts them."""
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
+from channels.routing import URLRouter
 
 from durable import DurableObject, ObjectError, RemoteError, Request, Response
 from durable.errors import NotCallableError, ValueRefusedError
@@ -12,7 +17,7 @@ from durable.gateway.auth import require
 from durable.gateway.http import HttpConsumer, Principal
 from durable.runtime.namespace import dispatch
 from durable.testing import LocalObjects
-from tests.asgi_client import asgi_client, raw
+from tests.asgi_client import RawPath, asgi_client, raw
 from tests.durable.lab import Lab
 
 MIB = 1024 * 1024
@@ -192,6 +197,29 @@ async def test_C9_bodies_over_http(local: LocalObjects) -> None:
         assert (await client.post("/pages/a/", content=chunks(32 * MIB))).json()["got"] == 32 * MIB
         assert (await client.post("/pages/a/", content=chunks(33 * MIB))).status_code == 413
         assert (await client.get("/pages/a/")).status_code == 200
+
+
+async def test_C11_over_a_real_connection(local: LocalObjects) -> None:
+    app = RawPath(URLRouter(PAGES))
+
+    async def only_http(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(only_http, lifespan="off", log_level="warning"))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are pytest's
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}/pages/%C3%A9%2F/"
+            async with httpx.AsyncClient(timeout=30) as client:
+                assert (await client.put(address, content=b"hello")).status_code == 204
+                assert (await client.get(f"{address}a%20b")).text == "/a b b'hello'"
+                big = await client.patch(f"{address}?size={32 * MIB}")
+                assert (big.status_code, len(big.content)) == (200, 32 * MIB)
+                assert (await client.head(address)).headers["content-length"] == "10"
+        finally:
+            server.should_exit = True
+            await serving
 
 
 async def test_a_mount_may_require_somebody(local: LocalObjects) -> None:
