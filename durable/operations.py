@@ -145,6 +145,8 @@ def _delete_files(folder: Path) -> Iterator[ObjectId]:
                     f"a process still holds {path}: stop it, then migrate again; what was deleted so far is gone"
                 ) from None
             yield ObjectId(folder.name, path.name.removesuffix(".sqlite3"))
+        for damaged in shelf.glob("*.damaged-*"):  # set aside by `manage.py objects`
+            damaged.unlink()
         _sync(shelf)
         with contextlib.suppress(OSError):  # something else lies there
             shelf.rmdir()

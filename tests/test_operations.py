@@ -89,7 +89,9 @@ def test_everything_of_the_class_goes_and_nothing_else(objects: Path, pool: Sync
 def test_damaged_files_go_too(objects: Path, pool: SyncPool) -> None:
     object_id, store = make(objects, pool, KEY, "a")
     store.close()
-    object_path(objects, object_id).write_bytes(b"no database at all" * 400)
+    path = object_path(objects, object_id)
+    path.write_bytes(b"no database at all" * 400)
+    path.with_name(f"{path.name}.damaged-1").write_bytes(b"")
     migrate(DeleteObjectClass(KEY))
     assert not (objects / KEY).exists()
 

@@ -18,12 +18,20 @@ from durable.cluster.router import NotActiveError
 from durable.conf import DurableSettings
 from durable.core import codec
 from durable.core.envelope import Target
-from durable.errors import ArgumentError, DurableError, NotCallableError, UnavailableError, error_from_wire
+from durable.errors import (
+    ArgumentError,
+    DurableError,
+    NotCallableError,
+    StorageError,
+    UnavailableError,
+    error_from_wire,
+)
 from durable.identity import ObjectId
 from durable.models import AuditEntry, moment
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE
 from durable.runtime.signatures import find_method
+from durable.storage.database import DamagedFileError
 from durable.storage.images import ImageError, place_image, prepare_image
 from durable.storage.store import object_path
 
@@ -33,7 +41,16 @@ from .copies import Copy, read_copy
 from .records import Record, find_record, in_database
 from .targets import find_class
 from .values import jsonable
-from .wholes import AbsentObjectError, ObjectExistsError, catalogue, draft_in, hand_over, saving
+from .wholes import (
+    AbsentObjectError,
+    ObjectExistsError,
+    catalogue,
+    draft_in,
+    hand_over,
+    saving,
+    set_aside,
+    uncatalogue,
+)
 
 ASK_SECONDS = 2.0
 ACT_SECONDS = 35.0  # an eviction waits for the running event
@@ -183,9 +200,12 @@ class Inspector:
     async def _copied(self, object_id: ObjectId, read: Callable[[Copy], T]) -> T | None:
         """What `read` makes of a copy of the object's file; None when there is none."""
         path = object_path(self._root, object_id)
-        sessions = self._client.directory.live.values()
-        owns = any(session.pid == os.getpid() for session in sessions)  # as `runserver`'s process does
-        return await asyncio.to_thread(read_copy, path, read, apart=owns)
+        return await asyncio.to_thread(read_copy, path, read, apart=self._owns)
+
+    @property
+    def _owns(self) -> bool:
+        """Whether this very process owns objects, as `runserver`'s does."""
+        return any(session.pid == os.getpid() for session in self._client.directory.live.values())
 
     async def _ask(self, object_id: ObjectId, verb: str, within: float) -> _Asked | None:
         """Have the owner's worker answer; None when no live worker has the object active."""
@@ -251,9 +271,30 @@ class Inspector:
 
     async def _delete(self, object_id: ObjectId) -> bool:
         """Delete the object through its owner, and return when its file is gone."""
-        stored = codec.decode(await self._client.router.call(object_id, DELETE, codec.encode([[], {}])))
+        try:
+            stored = codec.decode(await self._client.router.call(object_id, DELETE, codec.encode([[], {}])))
+        except StorageError:
+            if not await self._set_aside(object_id):
+                raise
+            return True
         await self._ask(object_id, "evict", ACT_SECONDS)
         return bool(stored)
+
+    async def _set_aside(self, object_id: ObjectId) -> bool:
+        """Move the object's file away if it is damaged, so that no owner can open it, and nobody holds it."""
+        if self._owns:
+            return False
+        try:
+            await self._copied(object_id, lambda _: None)
+        except DamagedFileError:
+            pass
+        else:
+            return False
+        if not await asyncio.to_thread(set_aside, object_path(self._root, object_id)):
+            return False
+        await in_database(uncatalogue, object_id)
+        await self._client.redis.index_alarms([(f"{object_id.class_key}:{object_id}", None)])
+        return True
 
     async def import_file(self, object_id: ObjectId, source: Path, *, replace: bool = False) -> int:
         """Make the object from a file that `export` has written; its bytes. With `replace`, delete the one there is.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +18,11 @@ from durable.models import ObjectRecord, moment
 from durable.storage.images import ImageFacts, write_image
 
 from .copies import Copy
+
+_LOCK_START, _LOCK_BYTES = (
+    0x40000000,
+    512,
+)  # where SQLite locks a file: sqlite.org/fileformat2.html, "lock-byte page"
 
 
 class ObjectExistsError(DurableError):
@@ -63,6 +71,28 @@ def hand_over(draft: Path, target: Path) -> int:
     finally:
         part.unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def set_aside(path: Path) -> bool:
+    """Rename a damaged file and its log, so that the object can be made anew; False while a process holds it.
+
+    Not to be called in a process that owns objects: closing the file would drop its owner's lock.
+    """
+    mark = f".damaged-{time.time_ns() // 1_000_000}"
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_START)
+        except BlockingIOError:
+            return False
+        for part in (path, Path(f"{path}-wal")):
+            with contextlib.suppress(FileNotFoundError):
+                part.rename(f"{part}{mark}")
+    return True
+
+
+def uncatalogue(object_id: ObjectId) -> None:
+    """Strike an object from the catalog."""
+    ObjectRecord.objects.filter(class_key=object_id.class_key, object_id=str(object_id)).delete()
 
 
 def catalogue(object_id: ObjectId, facts: ImageFacts, now: int) -> None:

@@ -254,3 +254,20 @@ def test_S12_an_export_by_rest_is_a_plain_file(
         assert plain.execute("SELECT name FROM _do_meta").fetchall() == [("by rest",)]
     assert staff.get("/objects/Counter/never%20made/export").status_code == 404
     assert httpx.get(f"{service.base_url}{API}/objects/Counter/by%20rest/export").status_code == 401
+
+
+def test_S12_a_damaged_object_is_restored_from_its_export(
+    service: RunningService, staff: httpx.Client, tmp_path: Path
+) -> None:
+    increment(staff, "damaged")
+    file = tmp_path / "x.sqlite3"
+    assert objects(service, "export", "Counter", "damaged", str(file))[0] == 0
+    assert objects(service, "evict", "Counter", "damaged")[0] == 0
+    [stored] = (service.data_dir / "objects").rglob(f"{show(staff, 'damaged')['id']}.sqlite3")
+    stored.write_bytes(b"\0" * stored.stat().st_size)
+    assert staff.get("/counters/damaged").status_code >= 500
+    status, _, errors = objects(service, "import", "Counter", "damaged", str(file))
+    assert (status, "--replace" in errors) == (1, True)
+    assert objects(service, "import", "Counter", "damaged", str(file), "--replace")[0] == 0
+    assert staff.get("/counters/damaged").json()["value"] == 1
+    assert len(list(stored.parent.glob(f"{stored.name}.damaged-*"))) == 1
