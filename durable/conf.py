@@ -85,6 +85,12 @@ class DurableSettings:
     statement_timeout: float = 1.0
     """One SQL statement running longer is interrupted."""
 
+    max_database_bytes: int = 1024 * MIB
+    """Size of one object's database; a write beyond it fails with `StorageLimitError`. Deleting makes room again."""
+
+    max_alarms: int = 100
+    """Alarms that run in one worker at the same time; more that are due wait their turn."""
+
     max_queue_bytes: int = 64 * MIB
     """Bytes of events waiting for one object."""
 

@@ -25,6 +25,7 @@ from durable.cluster.reaper import GatewayReaper
 from durable.cluster.redis import Notice, RedisCluster, RedisUnavailableError, WorkerSession
 from durable.cluster.router import Router
 from durable.cluster.session import SessionKeeper
+from durable.cluster.sweeper import AlarmSweeper
 from durable.cluster.volume import check_volume
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
@@ -212,6 +213,7 @@ class Incarnation:
         )
         self._poller = AlarmPoller(redis, clocks.now, self._is_mine, self.host.wake_for_alarm)
         self._reaper = GatewayReaper(redis, self._router, self._is_mine)
+        self._sweeper = AlarmSweeper(redis, conf.data_dir / OBJECTS, worker_id, clocks.now)
         self._polling: list[asyncio.Task[None]] = []
 
     def _taken(self, notice: Notice) -> None:
@@ -228,7 +230,8 @@ class Incarnation:
         await self._directory.start()
         await self._keeper.start()
         await self._directory.refresh()
-        self._polling = [asyncio.create_task(self._poller.run()), asyncio.create_task(self._reaper.run())]
+        watchers = (self._poller.run(), self._reaper.run(), self._sweeper.run())
+        self._polling = [asyncio.create_task(watcher) for watcher in watchers]
 
     async def drain(self, seconds: float) -> None:
         """Give all objects away."""

@@ -84,7 +84,7 @@ class AlarmPoller:
         redis: the index.
         now: ms since the epoch.
         is_mine: whether placement gives an object (hex id) to this worker.
-        wake: opens an object, which then finds its alarm due.
+        wake: opens an object, which then finds its alarm due; False when there is no room for it now.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class AlarmPoller:
         redis: RedisCluster,
         now: Callable[[], int],
         is_mine: Callable[[str], bool],
-        wake: Callable[[ObjectId], None],
+        wake: Callable[[ObjectId], bool],
     ) -> None:
         self._redis = redis
         self._now = now
@@ -121,11 +121,13 @@ class AlarmPoller:
         for reference in await self._redis.due_alarms(now, BATCH + len(self._passed_on)):
             if reference in self._passed_on:
                 continue
-            self._passed_on[reference] = now + int(RETRY_SECONDS * 1000)
             key, _, text = reference.rpartition(":")
+            self._passed_on[reference] = now + int(RETRY_SECONDS * 1000)
             if not self._is_mine(text):
                 continue
             try:
-                self._wake(id_from_string(key, text))
+                if not self._wake(id_from_string(key, text)):
+                    del self._passed_on[reference]
+                    return
             except DurableError as error:
                 log.error("a due alarm cannot be delivered: %s: %s", reference, error)

@@ -2,7 +2,8 @@
 
 Keys: `durable:worker:<id>` and `durable:gateway:<id>` (sessions, with a life), `durable:workers` and `durable:gateways`
 (who has registered), `durable:owner:{<class>:<object id>}` (ownership), `durable:alarms` (due times of sleeping
-objects), `durable:holding` and `durable:held:<gateway id>` (whose sockets a gateway holds), `durable:volume` (the data directory that belongs here). Redis is a hint that the epoch in the object's file
+objects), `durable:holding` and `durable:held:<gateway id>` (whose sockets a gateway holds), `durable:swept` and
+`durable:sweeping` (when the due times were last looked for in the files, and by whom now), `durable:volume` (the data directory that belongs here). Redis is a hint that the epoch in the object's file
 confirms: losing it costs availability, never a double write.
 """
 
@@ -26,6 +27,8 @@ POOL_SECONDS = 10.0  # how long a command waits for a connection
 _NOTICES = "durable:notices"
 _ALARMS = "durable:alarms"
 _HOLDING = "durable:holding"
+_SWEPT = "durable:swept"
+_SWEEPING = "durable:sweeping"
 
 
 class RedisUnavailableError(UnavailableError):
@@ -258,6 +261,35 @@ class RedisCluster:
         """When the earliest indexed alarm is due, or None."""
         first = await self._ask(self._redis.zrange(_ALARMS, 0, 0, withscores=True))
         return int(first[0][1]) if first else None
+
+    async def index_found(self, due: Iterable[tuple[str, int]]) -> None:
+        """Remember due times that were found in files, where nothing else is known."""
+        found = dict(due)
+        if found:
+            await self._ask(self._redis.zadd(_ALARMS, found, nx=True))
+
+    async def run_id(self) -> str:
+        """What tells one run of this Redis from another."""
+        return str((await self._ask(self._redis.info("server")))["run_id"])
+
+    async def last_sweep(self) -> str | None:
+        """The run of Redis in which the index was last made whole from the files."""
+        return await self._ask(self._redis.get(_SWEPT))  # type: ignore[no-any-return]
+
+    async def begin_sweep(self, worker: str, ttl: float) -> bool:
+        """Whether it is this worker's turn to sweep, for `ttl` seconds."""
+        return bool(await self._ask(self._redis.set(_SWEEPING, worker, nx=True, px=int(ttl * 1000))))
+
+    async def prolong_sweep(self, worker: str, ttl: float) -> bool:
+        """Go on sweeping; False when the turn, and perhaps what was indexed, is lost."""
+        if await self._ask(self._redis.get(_SWEEPING)) != worker:
+            return False
+        return bool(await self._ask(self._redis.set(_SWEEPING, worker, xx=True, px=int(ttl * 1000))))
+
+    async def end_sweep(self, run: str) -> None:
+        """The index is whole."""
+        await self._ask(self._redis.set(_SWEPT, run))
+        await self._ask(self._redis.delete(_SWEEPING))
 
     # -- the data directory
 

@@ -30,6 +30,7 @@ from durable.identity import ObjectId
 from durable.storage.store import Store
 from durable.storage.transactions import outside_event
 
+from .alarms import alarm_origin
 from .beside import Beside
 from .calls import ObjectCalls
 from .context import Context
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEADLY = 2  # owners that died in the middle of an event, after which it is not tried again
-EVENTS_PER_TURN = 64  # events handled before the loop gets its turn
+EVENTS_PER_TURN = 16  # events handled before the loop gets its turn
 START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before another try, by failures so far
 
 
@@ -124,12 +125,12 @@ class Activation:
             self.beside.start(event)
             return
         self.mailbox.put(event, self.host.clock())
-        self._wake()
+        self.wake()
 
     def offer_first(self, event: Event) -> None:
         """Queue an event of the runtime's own before all others."""
         self.mailbox.put_first(event, self.host.clock())
-        self._wake()
+        self.wake()
 
     def leave(self, why: Leave) -> None:
         """End after the running event (LOST: at once); `gone` is done when the file is closed."""
@@ -138,7 +139,7 @@ class Activation:
         settling = self.state in (State.LEAVING, State.GONE)
         if why is Leave.LOST and not settling and asyncio.current_task() is not self._task:
             self._task.cancel()
-        self._wake()
+        self.wake()
 
     @property
     def leaving(self) -> bool:
@@ -154,6 +155,7 @@ class Activation:
             and not self.gate.outbox
             and not self.beside
             and now - self.last_active >= self.idle_seconds
+            and not self.host.alarm_turns.waits(str(self.object_id))
         )
 
     def abort_running(self, reason: str) -> None:
@@ -173,14 +175,15 @@ class Activation:
                 self._timed_out = True
                 self._task.cancel()
         elif self.state is State.LEAVING:
-            self._wake()
+            self.wake()
         elif self.is_idle(now):
             self.leave(Leave.IDLE)
         self.beside.check_deadlines(now)
         if self.gate.outbox:
             self.gate.outbox.release()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the activation look again at what there is to do."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -218,6 +221,7 @@ class Activation:
         mailbox = self.mailbox
         while True:
             if self._leave is not None:
+                await self._finish_beside()
                 return
             if not mailbox:
                 await self._sleep()
@@ -229,6 +233,15 @@ class Activation:
             elif handled % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
+    async def _finish_beside(self) -> None:
+        """Let concurrent events finish, each until its own deadline, with what they ask for inside."""
+        while self.beside and self._leave is not Leave.LOST:
+            event = self.mailbox.take_inside()
+            if event is None:
+                await self._sleep()
+            else:
+                await self._handle(event)
+
     async def _sleep(self) -> None:
         self._waiter = self.host.loop.create_future()
         try:
@@ -239,6 +252,8 @@ class Activation:
     # -- one event
 
     async def _handle(self, event: Event) -> None:
+        if not event.moves:
+            event.origin = alarm_origin(self)
         if event.repeat and self._is_deadly(event):
             return
         if self._instance is None and event.needs_instance:
@@ -418,7 +433,7 @@ class Activation:
         """More commits have become durable, or `error` has ended that for good."""
         if self.gate.synced(error):
             if self.state is State.LEAVING:
-                self._wake()
+                self.wake()
             return
         log.error("%s: the disk refused to make a commit durable: %s", self, error)
         self.leave(Leave.LOST)

@@ -14,12 +14,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from durable.core import codec
 from durable.core.alarms import retry_delay
+from durable.core.envelope import Call
 from durable.errors import DurableError, EventTimeoutError, ObjectError, RemoteError, SetAsideError
 from durable.identity import ObjectId
 
 from .context import AlarmInfo
-from .events import NOBODY, Event, MovedError
+from .events import NOBODY, Answer, Event, MovedError
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -62,6 +64,10 @@ class AlarmHeap:
         heapq.heappush(self._heap, (at, object_id))
         self._arm()
 
+    def get(self, object_id: str) -> int | None:
+        """One object's due time; None when there is none, or it has fired."""
+        return self._due.get(object_id)
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -88,6 +94,47 @@ class AlarmHeap:
             self._timer.cancel()
 
 
+class AlarmTurns:
+    """Bounds how many alarms run at once; more wait, the longest due first.
+
+    Args:
+        most: how many.
+        fire: called with an object's id whose turn it is; True when it has begun one.
+    """
+
+    def __init__(self, most: int, fire: Callable[[str], bool]) -> None:
+        self._most = most
+        self._fire = fire
+        self._running: set[str] = set()
+        self._waiting: dict[str, None] = {}
+
+    @property
+    def room(self) -> int:
+        """How many more objects may be woken now."""
+        return max(0, 2 * self._most - len(self._running) - len(self._waiting))
+
+    def waits(self, object_id: str) -> bool:
+        """Whether the object's alarm waits for its turn."""
+        return object_id in self._waiting
+
+    def due(self, object_id: str) -> None:
+        """An alarm wants to run."""
+        self._waiting[object_id] = None
+        self._next()
+
+    def over(self, object_id: str) -> None:
+        """An alarm has run, or will not run here."""
+        self._running.discard(object_id)
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and len(self._running) < self._most:
+            object_id = next(iter(self._waiting))
+            del self._waiting[object_id]
+            if self._fire(object_id):
+                self._running.add(object_id)
+
+
 def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
     """The event of a due alarm."""
     outcome = _AlarmOutcome(random, activation)
@@ -106,9 +153,40 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
         await activation.instance.alarm(AlarmInfo(alarm.at, alarm.retries))
         return None
 
-    known = activation.gate.store.metadata.get_alarm() if activation.gate.is_open else None
-    origin = None if known is None else f"alarm/{known.at}"
-    return Event("alarm", run, outcome, moves=False, repeat=activation.took_over, origin=origin)
+    return Event("alarm", run, outcome, moves=False, repeat=activation.took_over)
+
+
+def alarm_origin(activation: Activation) -> str | None:
+    """What tells the alarm that is set from the object's others. For an activation that is about to handle an event."""
+    alarm = activation.gate.store.metadata.get_alarm()
+    return None if alarm is None else f"alarm/{alarm.at}"
+
+
+RUN_ALARM = "_do_run_alarm"
+"""Called like a method, but no class can have it: runs an abandoned alarm again. Gives whether there was one."""
+
+
+def run_alarm_event(request: Call, answer: Answer) -> Event:
+    """The event that makes an abandoned alarm due now, with all its tries before it."""
+
+    async def run(activation: Activation) -> bytes | None:
+        metadata = activation.gate.store.metadata
+        abandoned = metadata.get_alarm() is None and metadata.alarm_error() is not None
+        if abandoned:
+            activation.touch_alarm()
+            metadata.set_alarm(activation.now())
+        return codec.encode(abandoned)
+
+    return Event(
+        "run the alarm",
+        run,
+        answer,
+        size=len(request.arguments),
+        call_id=request.id,
+        chain=request.chain,
+        repeat=request.repeat,
+        needs_instance=False,
+    )
 
 
 class _AlarmOutcome:
@@ -120,14 +198,20 @@ class _AlarmOutcome:
         self.scheduled: int | None = None
         self.retries = 0
 
+    def _over(self) -> None:
+        self._activation.host.alarm_turns.over(str(self._activation.object_id))
+
     def reply(self, value: bytes | None) -> None:
         """Nothing more to do."""
+        self._over()
 
     def not_owner(self, owner: str | None) -> None:
         """The alarm is still in the file: the next owner fires it."""
+        self._over()
 
     def fail(self, error: BaseException) -> None:
         """Write the next try, or that the alarm is given up, as an event of its own."""
+        self._over()
         own = not isinstance(error, DurableError) or isinstance(
             error, ObjectError | RemoteError | EventTimeoutError
         )

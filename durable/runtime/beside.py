@@ -32,7 +32,11 @@ class Beside:
         event.deadline = activation.host.clock() + activation.event_timeout
         task = activation.host.loop.create_task(self._run(event))
         self._running[task] = event
-        task.add_done_callback(self._running.pop)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._activation.wake()
 
     async def _run(self, event: Event) -> None:
         activation = self._activation
@@ -78,7 +82,7 @@ class Beside:
             kept.append(await value if inspect.isawaitable(value) else value)
             return None
 
-        self._activation.offer(Event("run", run, _Result(result, kept), chain=event.chain))
+        self._activation.offer(Event("run", run, _Result(result, kept), chain=event.chain, inside=True))
         return await result
 
 

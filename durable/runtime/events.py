@@ -65,6 +65,7 @@ class Event:
         repeat: it may have run before.
         socket: (socket id, frame number) that it handles, if any.
         origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
+        inside: asked for by a concurrent event, which waits for it; runs also while the object is leaving.
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
         needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
         effects: (gateway, operation) it wants done, held until its commit is durable.
@@ -80,6 +81,7 @@ class Event:
         "deadline",
         "effects",
         "flushed",
+        "inside",
         "label",
         "moves",
         "needs_instance",
@@ -106,6 +108,7 @@ class Event:
         needs_instance: bool = True,
         moves: bool = True,
         origin: str | None = None,
+        inside: bool = False,
     ) -> None:
         self.label = label
         self.run = run
@@ -118,6 +121,7 @@ class Event:
         self.concurrent = concurrent
         self.needs_instance = needs_instance
         self.moves = moves
+        self.inside = inside
         if call_id is not None:
             origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
         elif socket is not None:

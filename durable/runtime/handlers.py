@@ -8,6 +8,7 @@ from durable.core import codec
 from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen, Vanished
 from durable.errors import NotCallableError
 
+from .alarms import RUN_ALARM, run_alarm_event
 from .events import Answer, Event
 from .exports import DELETE, delete_event
 from .objects import has_fetch, is_concurrent
@@ -26,6 +27,8 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
         return delete_event(request, answer)
     if request.method == FETCH:
         return _fetch_event(kind, request, answer)
+    if request.method == RUN_ALARM:
+        return run_alarm_event(request, answer)
     method = find_method(kind.durable_methods(), kind.key, request.method)
     args, kwargs = codec.decode(request.arguments)
     args, kwargs = method.bind(args, kwargs)

@@ -38,7 +38,7 @@ from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, EpochTooOldError, Store, object_path
 
 from .activation import Activation, Leave
-from .alarms import AlarmHeap, AlarmIndex, alarm_event
+from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
 from .calls import RemoteCaller, label
 from .events import DERIVED, Answer, Event, Operation
 from .handlers import (
@@ -115,7 +115,8 @@ class Host:
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
-        self._alarms = AlarmHeap(self.now, self.loop, self._alarm_due)
+        self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
+        self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
     # -- events in
@@ -196,6 +197,8 @@ class Host:
         alarm = store.metadata.get_alarm()
         if alarm is not None:
             self._alarms.set(str(object_id), alarm.at)
+            if activation.woken_for_alarm and alarm.at > self.now():
+                _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
         elif activation.woken_for_alarm:
             _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
 
@@ -210,6 +213,7 @@ class Host:
                 now=self.now(),
                 clock=self.clock,
                 statement_timeout=self.settings.statement_timeout,
+                max_bytes=self.settings.max_database_bytes,
             )
 
         path = object_path(self._root, activation.object_id)
@@ -235,6 +239,8 @@ class Host:
         had_file = store.has_file
         entry = self._entry(activation, store) if had_file else None
         await self.off_loop(store.close)
+        if entry is not None and entry.alarm is not None:
+            _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
         if entry is not None:
             gone = not store.database.path.exists()
             self._catalog.note(entry._replace(gone=gone))
@@ -287,6 +293,8 @@ class Host:
                 for event in waiting:
                     if event.moves:
                         successor.offer(event)
+                    else:
+                        event.answer.not_owner(None)
                 return
             except (NotOwnerError, DurableError):
                 pass
@@ -326,14 +334,24 @@ class Host:
         """Look at this object's alarm again at `at`; the file stays as it is."""
         self._alarms.set(str(activation.object_id), at)
 
-    def _alarm_due(self, object_id: str) -> None:
+    def _fire_alarm(self, object_id: str) -> bool:
         activation = self.activations.get(object_id)
-        if activation is not None:
-            activation.offer_first(alarm_event(self.random, activation))
+        if activation is None:
+            return False  # it sleeps again: the index knows
+        activation.offer_first(alarm_event(self.random, activation))
+        return True
 
-    def wake_for_alarm(self, object_id: ObjectId) -> None:
-        """The index says that a sleeping object's alarm is due. Opening it finds the alarm and fires it."""
-        if str(object_id) not in self.activations:
+    def wake_for_alarm(self, object_id: ObjectId) -> bool:
+        """The index says that a sleeping object's alarm is due. Opening it finds the alarm and fires it.
+
+        False when there is no room for it now: ask again.
+        """
+        activation = self.activations.get(str(object_id))
+        if activation is not None:
+            self._correct_index(activation)
+        else:
+            if not self.alarm_turns.room:
+                return False
             try:
                 target = Target(object_id.class_key, str(object_id), object_id.name)
                 self._activate(target).woken_for_alarm = True
@@ -342,6 +360,13 @@ class Host:
                     _ = self._alarm_index.put(object_id, None)
             except (NotOwnerError, DurableError) as error:
                 log.info("an alarm of %r has to wait: %s", object_id, error)
+        return True
+
+    def _correct_index(self, activation: Activation) -> None:
+        """The index names an active object: if its alarm is set for later, say so."""
+        at = self._alarms.get(str(activation.object_id))
+        if at is not None and at > self.now():
+            _ = self._alarm_index.put(activation.object_id, at)
 
     def fresh_id(self) -> str:
         """A caller's id that nobody has had."""

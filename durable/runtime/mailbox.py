@@ -56,6 +56,15 @@ class Mailbox:
         self._bytes -= event.size
         return event
 
+    def take_inside(self) -> Event | None:
+        """The next event that a concurrent event waits for, or None."""
+        for event in self._events:
+            if event.inside:
+                self._events.remove(event)
+                self._bytes -= event.size
+                return event
+        return None
+
     def drain(self) -> list[Event]:
         """All events; none is left."""
         events = list(self._events)

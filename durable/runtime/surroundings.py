@@ -88,6 +88,10 @@ class RuntimeSettings(Protocol):
     @property
     def statement_timeout(self) -> float: ...  # noqa: D102
     @property
+    def max_database_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def max_alarms(self) -> int: ...  # noqa: D102
+    @property
     def sync_threads(self) -> int: ...  # noqa: D102
 
 

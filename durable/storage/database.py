@@ -18,7 +18,7 @@ from typing import Any
 
 import apsw
 
-from durable.errors import FencedError, StorageError
+from durable.errors import FencedError, StorageError, StorageLimitError
 
 from .authorizer import authorize
 from .schema import SCHEMA
@@ -28,6 +28,11 @@ PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock:
 POISONED = 2**62
 """The epoch in a file that is being removed: no claim is above it."""
 MAX_VALUE_BYTES = 4 * 1024 * 1024
+MAX_DATABASE_BYTES = 1024 * 1024 * 1024
+PAGE_BYTES = 4096
+FULL_DISK_BYTES = (
+    32 * 1024 * 1024
+)  # with less room than this, a database that cannot grow is the disk's fault
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _template: list[bytes] = []
@@ -49,10 +54,18 @@ class Database:
         path: where its file is, or would be.
         clock: seconds, growing; bounds how long a statement may run.
         statement_timeout: seconds.
+        max_bytes: how large the database may become, without its log.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float], statement_timeout: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        statement_timeout: float,
+        max_bytes: int = MAX_DATABASE_BYTES,
+    ) -> None:
         self.path = path
+        self._max_bytes = max_bytes
         self._clock = clock
         self._statement_timeout = statement_timeout
         self._deadline = float("inf")
@@ -105,7 +118,8 @@ class Database:
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
                 self.cursor.execute(
                     f"PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{CACHE_KIB};"
-                    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576; BEGIN IMMEDIATE; ROLLBACK"
+                    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576; BEGIN IMMEDIATE; ROLLBACK;"
+                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}"
                 ).fetchall()
         except apsw.Error as error:
             self._abandon()
@@ -231,7 +245,17 @@ class Database:
     def size(self) -> int:
         """Bytes of the database, without its log."""
         pages = self.row("PRAGMA page_count")[0]
-        return int(pages) * 4096
+        return int(pages) * PAGE_BYTES
+
+    def full(self) -> StorageError:
+        """What it means that SQLite calls the database full: its limit, or the disk's end."""
+        room = os.statvfs(self.path.parent)
+        if room.f_bavail * room.f_frsize < FULL_DISK_BYTES:
+            return StorageError("the disk is full; nothing of this event was stored")
+        limit = int(self.row("PRAGMA max_page_count")[0]) * PAGE_BYTES
+        return StorageLimitError(
+            f"this object's database is full: it may have {limit} bytes; nothing of this event was stored"
+        )
 
 
 def open_error(error: apsw.Error) -> StorageError:

@@ -143,9 +143,11 @@ class Sql:
 
     def _failure(self, error: apsw.Error) -> StorageError:
         code = getattr(error, "extendedresult", 0)
-        result: SqlError
+        result: StorageError
         if isinstance(error, apsw.InterruptError):
             result = StatementTimeoutError("the statement ran past its time limit and was interrupted", code)
+        elif isinstance(error, apsw.FullError):
+            result = self._database.full()
         elif isinstance(error, apsw.AuthError):
             result = SqlError("this statement is not allowed here: " + str(error), code)
         else:

@@ -11,7 +11,7 @@ import apsw
 from durable.errors import StorageError
 from durable.identity import ObjectId
 
-from .database import POISONED, BusyFileError, DamagedFileError, Database
+from .database import MAX_DATABASE_BYTES, POISONED, BusyFileError, DamagedFileError, Database
 from .durability import Done, SyncPool, WalSync
 from .kv import KeyValue
 from .metadata import Metadata
@@ -55,6 +55,7 @@ class Store:
         now: ms since the epoch.
         clock: growing seconds, for statement deadlines.
         statement_timeout: seconds.
+        max_bytes: how large the database may become.
 
     Attributes:
         took_over: the file was last held by another owner (or this is its first opening since that one ended).
@@ -72,10 +73,11 @@ class Store:
         now: int,
         clock: Callable[[], float],
         statement_timeout: float,
+        max_bytes: int = MAX_DATABASE_BYTES,
     ) -> None:
         self.claim = claim
         self.took_over = False
-        self.database = Database(object_path(root, object_id), clock, statement_timeout)
+        self.database = Database(object_path(root, object_id), clock, statement_timeout, max_bytes)
         self.database.open()
         try:
             seq, durable = self._take(object_id, now)
@@ -125,7 +127,7 @@ class Store:
         except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
             raise DamagedFileError(f"this object's file is damaged: {error}", delivered="no") from error
         except apsw.Error as error:
-            raise storage_failure(error) from error
+            raise storage_failure(error, database) from error
         return seq + 1, seq - 1
 
     def _poisoned(self) -> StorageError:

@@ -50,7 +50,7 @@ class Transactions:
         try:
             self._database.run(_BEGIN)
         except apsw.Error as error:
-            raise storage_failure(error) from error
+            raise storage_failure(error, self._database) from error
         self.writing = True
 
     def write(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
@@ -59,7 +59,7 @@ class Transactions:
         try:
             self._database.run(sql, bindings)
         except apsw.Error as error:
-            failure = storage_failure(error)
+            failure = storage_failure(error, self._database)
             if self.lost():  # going on would write outside any transaction
                 self.doom(failure)
             raise failure from error
@@ -69,7 +69,7 @@ class Transactions:
         try:
             return self._database.rows(sql, bindings)
         except apsw.Error as error:
-            raise storage_failure(error) from error
+            raise storage_failure(error, self._database) from error
 
     def commit(self) -> int:
         """Commit what the event wrote (not yet synced); returns the commit's number. Raises FencedError."""
@@ -82,7 +82,7 @@ class Transactions:
                 raise FencedError("another owner has taken this object")
             database.run(_COMMIT)
         except apsw.Error as error:
-            raise storage_failure(error) from error
+            raise storage_failure(error, database) from error
         self.writing = False
         self.seq = seq
         return seq
@@ -125,10 +125,10 @@ class Transactions:
             self._depth -= 1
 
 
-def storage_failure(error: apsw.Error) -> StorageError:
+def storage_failure(error: apsw.Error, database: Database) -> StorageError:
     """What an error of SQLite's outside the class's own statements means."""
     if isinstance(error, apsw.FullError):
-        return StorageError("the disk is full; nothing of this event was stored")
+        return database.full()
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return StorageError(f"this object's file is damaged: {error}")
     if isinstance(error, apsw.IOError):

@@ -54,3 +54,35 @@ async def test_A3_an_alarm_that_was_due_while_the_service_was_down_fires_once_at
         assert [scheduled for scheduled, _ in await until(fired)] == [due]  # type: ignore[union-attr]
         await asyncio.sleep(1.0)
         assert len(await probe.alarms()) == 1
+
+
+async def test_A8_sleeping_objects_alarms_are_found_in_their_files_when_redis_was_wiped(
+    service: RunningService,
+) -> None:
+    async with objects_of(service) as client:
+        probes = [Probe.namespace.get_by_name(f"sleeper{n}") for n in range(300)]
+        await asyncio.gather(*(probe.add() for probe in probes))
+        due = await asyncio.gather(*(probe.wake_in(12_000) for probe in probes[:200]))
+
+        async def swept() -> bool:
+            return await client.redis.last_sweep() == await client.redis.run_id()
+
+        async def asleep() -> bool:
+            return not list(service.data_dir.glob("objects/Probe/*/*-wal"))
+
+        await until(asleep)
+        await until(swept)
+        await client.redis._redis.flushall()
+        assert await client.redis.next_alarm() is None
+        await until(swept)
+        found = await client.redis._redis.zcard("durable:alarms")
+        assert found == 200
+
+        async def fired() -> bool:
+            return not await client.redis._redis.zcard("durable:alarms")
+
+        await until(fired, within=45.0)
+        for at, probe in zip(due, probes, strict=False):
+            [[scheduled, when]] = await probe.alarms()
+            assert when >= scheduled
+            assert scheduled == at

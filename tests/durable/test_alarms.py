@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from durable import RemoteError
+from durable.core import codec
 from durable.core.alarms import retry_delay
 from durable.errors import StorageLimitError
+from durable.runtime.alarms import RUN_ALARM
 from durable.testing import LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
@@ -253,6 +255,43 @@ async def test_A7_many_alarms_due_at_once_all_run_once(local: LocalObjects, ring
         await local.evict(lab(f"lab {n}"))
     await local.advance(11)
     assert len(rings.infos) == 150
+
+
+async def test_A7_no_more_alarms_run_at_once_than_allowed(local: LocalObjects) -> None:
+    running, most, total, go = 0, 0, 0, asyncio.Event()
+
+    async def count(obj: Lab, info: Any) -> None:
+        nonlocal running, most, total
+        running += 1
+        most = max(most, running)
+        await go.wait()
+        running -= 1
+        total += 1
+
+    HOOKS["alarm"] = count
+    for n in range(150):
+        await set_alarm(10, f"lab {n}")
+    local.clock.advance(11)
+    await local.worker.wake_due()
+    await local.settle()
+    assert running == local.conf.max_alarms == 100
+    go.set()
+    await local.advance(0)
+    assert (most, total) == (100, 150)
+
+
+async def test_A4_an_abandoned_alarm_can_be_run_again(local: LocalObjects, rings: Rings) -> None:
+    rings.failures = 7
+    await set_alarm(10)
+    while local.alarm(lab()) is not None:
+        await local.run_alarm(lab())
+    await local.evict(lab())
+    tried = len(rings.infos)
+    arguments = codec.encode([[], {}])
+    assert codec.decode(await local.call(lab().id, RUN_ALARM, arguments)) is True
+    await local.run_alarm(lab())
+    assert len(rings.infos) == tried + 1
+    assert codec.decode(await local.call(lab().id, RUN_ALARM, arguments)) is False
 
 
 async def test_A8_active_objects_keep_their_alarm_when_the_index_is_wiped(

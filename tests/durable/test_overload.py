@@ -1,11 +1,12 @@
 """Overload: what is bounded, and how it is refused."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from durable.errors import OverloadedError
+from durable.errors import OverloadedError, StorageLimitError
 from durable.testing import LocalObjects
 from tests.durable.lab import Lab, SmallLab, do, lab, put
 
@@ -103,3 +104,27 @@ class TestFewObjects:
             await task
         await local.settle()
         assert await lab("one more").value() == 0
+
+
+@pytest.mark.parametrize("how", ["key-value", "sql"])
+async def test_L5_a_database_at_its_limit_refuses_more_and_harms_its_object_only(
+    local: LocalObjects, how: str
+) -> None:
+    local.host.settings = replace(local.conf, max_database_bytes=1024 * 1024)
+
+    def fill(obj: Lab, number: int) -> None:
+        if how == "sql":
+            obj.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS t (n, filler)")
+            obj.ctx.storage.sql.exec("INSERT INTO t VALUES (?, ?)", number, b"x" * 100_000)
+        else:
+            put(obj, f"k{number}", b"x" * 100_000)
+
+    for number in range(9):
+        await do(lab(), fill, number)
+    with pytest.raises(StorageLimitError, match="1048576 bytes"):
+        for number in range(9, 12):
+            await do(lab(), fill, number)
+    assert await lab("other").increment() == 1
+    assert await lab().value() == 0
+    await do(lab(), lambda obj: obj.ctx.storage.delete_all())
+    await do(lab(), fill, 1)

@@ -17,7 +17,7 @@ from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, EpochTooOldError, object_path
 from durable.testing import LocalObjects, local_objects
 from tests.durable.conftest import open_store
-from tests.durable.lab import HOOKS, Lab, do, get, lab, put
+from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
 
 
 def epoch_of(local: LocalObjects, stub: Lab) -> int:
@@ -235,6 +235,31 @@ async def test_O6_a_running_event_finishes_and_new_ones_go_to_the_next_owner(loc
     await slow_call
     assert await waiting == 1
     assert ran == ["slow"]
+
+
+async def test_O6_a_concurrent_method_finishes_during_a_drain(local: LocalObjects) -> None:
+    running, go, ran = asyncio.Event(), asyncio.Event(), []
+
+    async def slow(obj: Lab) -> int:
+        ran.append("begun")
+        running.set()
+        await go.wait()
+        return await obj.ctx.run(lambda: put(obj, "key", 1) or 7)  # type: ignore[no-any-return,func-returns-value]
+
+    slow_call = asyncio.create_task(do_beside(lab(), slow))
+    await running.wait()
+    old = local.host
+    moving = asyncio.create_task(local.redeploy())
+    while not old.draining:
+        await asyncio.sleep(0)
+    waiting = asyncio.create_task(do(lab(), get, "key"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    go.set()
+    await moving
+    assert await slow_call == 7
+    assert await waiting == 1
+    assert ran == ["begun"]
 
 
 async def test_O7_without_a_lease_calls_are_refused_and_it_resumes_by_itself(local: LocalObjects) -> None:
