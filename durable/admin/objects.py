@@ -15,6 +15,7 @@ from durable.errors import DurableError, InvalidNameError, UnknownClassError
 from durable.identity import ObjectId, id_from_name, id_from_string
 from durable.inspector import (
     Page,
+    Shown,
     ask,
     class_keys,
     decode_position,
@@ -35,7 +36,9 @@ ID_DIGITS = 64
 ACTIONS = {
     "evict": "Evicted: it sleeps, and wakes at its next event.",
     "abort": "Aborted: the live instance was discarded, and its running event undone.",
+    "rerun": "The alarm runs again.",
 }
+_RUNNING_ONLY = ("evict", "abort")
 _FOLDER = "admin/durable/objectrecord/"
 
 View = Callable[..., HttpResponse]
@@ -144,7 +147,7 @@ class ObjectRecordAdmin(admin.ModelAdmin):
             may_operate=request.user.has_perm("durable.operate_object"),
             tables=tables,
             tables_problem=tables_problem,
-            actions=[(action, _address(target, action)) for action in ACTIONS],
+            actions=[(action, _address(target, action)) for action in ACTIONS if _makes_sense(action, shown)],
         )
 
     def act_view(self, request: HttpRequest, class_key: str, hex_id: str, action: str) -> HttpResponse:
@@ -182,7 +185,7 @@ class ObjectRecordAdmin(admin.ModelAdmin):
             if done:
                 self.message_user(request, ACTIONS[action], messages.SUCCESS)
             else:
-                self.message_user(request, "It was not active: there was nothing to do.", messages.INFO)
+                self.message_user(request, "There was nothing to do.", messages.INFO)
         return HttpResponseRedirect(_address(target))
 
     # -- workers
@@ -245,6 +248,12 @@ def _moment(ms: int | None) -> datetime | None:
 
 def _parsed(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _makes_sense(action: str, shown: Shown) -> bool:
+    if action in _RUNNING_ONLY:
+        return bool(shown["state"] == "active")
+    return shown["alarm"] is None and bool(shown["alarm_error"])
 
 
 def _address(target: ObjectId, action: str | None = None) -> str:

@@ -28,6 +28,7 @@ from durable.errors import (
 )
 from durable.identity import ObjectId
 from durable.models import AuditEntry, moment
+from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE
 from durable.runtime.signatures import find_method
@@ -239,6 +240,16 @@ class Inspector:
     async def abort(self, object_id: ObjectId) -> bool:
         """Discard the instance now: its running event is undone; False when it was not active."""
         return await self._act(object_id, "abort")
+
+    async def rerun(self, object_id: ObjectId) -> bool:
+        """Run an alarm again that was given up, with all its tries before it; False when there is none.
+
+        Wakes the object.
+        """
+        find_class(object_id.class_key)
+        async with self._recorded("object.rerun", object_id):
+            found = await self._client.router.call(object_id, RUN_ALARM, codec.encode([[], {}]))
+            return bool(codec.decode(found))
 
     async def transfer(self, object_id: ObjectId, worker: str) -> bool:
         """Move the object to a worker (its id, the beginning of that, or its process id); False when it is there."""

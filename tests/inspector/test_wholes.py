@@ -270,6 +270,28 @@ async def test_an_object_that_cannot_start_can_be_deleted(local: LocalObjects, o
     assert not local.has_file(lab())
 
 
+async def test_A4_an_operator_runs_an_abandoned_alarm_again(local: LocalObjects, operator: Inspector) -> None:
+    ran = []
+
+    def ring(obj: Lab, info: Any) -> None:
+        ran.append(info.retry_count)
+        if len(ran) <= 7:
+            raise ValueError("not now")
+
+    HOOKS["alarm"] = ring
+    await do(lab(), fill)
+    while local.alarm(lab()) is not None:
+        await local.run_alarm(lab())
+    await local.evict(lab())
+    shown = await operator.show(ID)
+    assert (shown["alarm"], shown["alarm_error"]) == (None, "ValueError: not now")
+    assert await operator.rerun(ID)
+    await local.run_alarm(lab())
+    assert ran == [0, 1, 2, 3, 4, 5, 6, 0]
+    assert not await operator.rerun(ID)
+    assert (await AuditEntry.objects.afirst()).what == "object.rerun"  # type: ignore[union-attr]
+
+
 async def test_C3_deletion_is_no_method(local: LocalObjects) -> None:
     with pytest.raises(NotCallableError):
         await lab()._do_delete()  # type: ignore[attr-defined]

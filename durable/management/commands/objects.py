@@ -69,6 +69,8 @@ class Command(BaseCommand):
         _target(transfer)
         _worker(transfer)
 
+        _target(actions.add_parser("rerun", help="run an alarm again that was given up after its retries"))
+
         export = actions.add_parser(
             "export", help="write an object to a plain SQLite file, also while it runs"
         )
@@ -158,6 +160,11 @@ class Command(BaseCommand):
         target = find_object(options["class_key"], options["name"])
         done = self._ask(lambda inspector: inspector.abort(target))
         self.stdout.write("Aborted." if done else "It was not active.")
+
+    def _rerun(self, options: dict[str, Any]) -> None:
+        target = find_object(options["class_key"], options["name"])
+        done = self._ask(lambda inspector: inspector.rerun(target))
+        self.stdout.write("Its alarm runs." if done else "No alarm of it was given up.")
 
     def _export(self, options: dict[str, Any]) -> None:
         target, file = find_object(options["class_key"], options["name"]), options["file"].absolute()
