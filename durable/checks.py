@@ -1,4 +1,4 @@
-"""What `manage.py check` refuses about object classes: each finding has an id and says what to type."""
+"""What `manage.py check` finds wrong with object classes: each finding has an id and says what to type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Advice
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router
 
@@ -156,15 +157,18 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def check_stored_classes(**_: Any) -> list[CheckMessage]:
-    """Classes that have stored objects but no code (durable.E006). Says nothing where there is no catalog to ask."""
+    """Classes that have stored objects but no code (durable.W006). Says nothing where there is no catalog to ask.
+
+    A warning, since an error would keep `makemigrations` and `migrate` from doing what it asks for.
+    """
     known = {key for key, _ in registry}
     return [
-        _error(
-            6,
+        Advice(
             f"There are stored objects of the class {key!r}, but no code for it.",
-            f'If you renamed the class, write `key = "{key}"` in it. If its objects should go, add a migration with '
+            hint=f'If you renamed the class, write `key = "{key}"` in it. If its objects should go, add a migration with '
             f'`operations = [durable.operations.DeleteObjectClass("{key}")]`. If it is in an app, add that app to '
             "INSTALLED_APPS.",
+            id="durable.W006",
         )
         for key in _stored()
         if key not in known

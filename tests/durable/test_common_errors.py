@@ -1,6 +1,6 @@
 """The mistakes that everybody makes first: each has an error of its own, whose message says what to do.
 
-The fifth, stored objects of a class whose migration is missing, is a system check: durable.E006 in test_checks.py.
+The fifth, stored objects of a class whose migration is missing, is a system check: durable.W006 in test_checks.py.
 """
 
 import asyncio
