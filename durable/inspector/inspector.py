@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,7 +26,7 @@ from durable.errors import (
     error_from_wire,
 )
 from durable.identity import ObjectId
-from durable.models import AuditEntry, moment
+from durable.models import AuditEntry
 from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE
@@ -39,7 +38,8 @@ from durable.storage.store import object_path
 from . import moves
 from .console import Result, select
 from .copies import Copy, read_copy
-from .records import Record, find_record, in_database
+from .facts import file_facts, iso, last_active, owner_of
+from .records import find_record, in_database
 from .targets import find_class
 from .values import jsonable
 from .wholes import (
@@ -110,7 +110,7 @@ class Inspector:
         record = await in_database(find_record, object_id.class_key, str(object_id))
         problem = None
         try:
-            seen = await self._look(object_id, "show", _facts)
+            seen = await self._look(object_id, "show", file_facts)
         except UnavailableError:
             raise
         except DurableError as error:  # a damaged or very large file; that it is there is known
@@ -127,7 +127,7 @@ class Inspector:
             "name": object_id.name or facts.get("name") or (record.name if record is not None else None),
             "id": str(object_id),
             "state": state,
-            "owner": None if asked is None else _owner(asked.owner),
+            "owner": None if asked is None else owner_of(asked.owner),
             "epoch": facts.get("epoch"),
             "sockets": facts.get("sockets", 0),
             "alarm": facts.get("alarm"),
@@ -136,8 +136,8 @@ class Inspector:
             "storage_bytes": facts.get("storage_bytes", 0),
             "queue_depth": facts.get("queue_depth", 0),
             "running": facts.get("running"),
-            "created_at": _iso(facts.get("created_at")),
-            "last_active_at": _last_active(state, facts, record),
+            "created_at": iso(facts.get("created_at")),
+            "last_active_at": last_active(state, facts, record),
             "sockets_list": facts.get("sockets_list", []),
             "problem": problem,
         }
@@ -162,7 +162,7 @@ class Inspector:
         sessions = await self._client.redis.list_workers()
         sessions.sort(key=lambda session: (session.host, session.pid))
         return [
-            {**_owner(session), "state": session.state, "objects": session.objects} for session in sessions
+            {**owner_of(session), "state": session.state, "objects": session.objects} for session in sessions
         ]
 
     async def export(self, object_id: ObjectId, target: Path) -> int:
@@ -371,38 +371,3 @@ class Inspector:
             entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
             await in_database(entry.save, update_fields=["result", "details"])
             raise
-
-
-def _facts(query: Copy) -> dict[str, Any]:
-    """What a file says of its object, in the words of a worker's answer to "show"."""
-    name, epoch, created_at, alarm, retries, error = query(
-        "SELECT name, epoch, created_at, alarm, alarm_retries, alarm_error FROM _do_meta"
-    )[0]
-    sockets = query("SELECT id, gateway, tags FROM _do_sockets ORDER BY accepted_at, id LIMIT 100")
-    return {
-        "name": name,
-        "epoch": epoch,
-        "created_at": created_at,
-        "alarm": alarm,
-        "alarm_retries": retries,
-        "alarm_error": error,
-        "storage_bytes": query("PRAGMA page_count")[0][0] * query("PRAGMA page_size")[0][0],
-        "sockets": query("SELECT count(*) FROM _do_sockets")[0][0],
-        "sockets_list": [
-            {"id": id_, "gateway": gateway, "tags": json.loads(tags)} for id_, gateway, tags in sockets
-        ],
-    }
-
-
-def _owner(session: WorkerSession) -> dict[str, Any]:
-    return {"worker": session.worker, "pid": session.pid, "host": session.host}
-
-
-def _iso(ms: int | None) -> str | None:
-    return None if ms is None else moment(ms).isoformat()
-
-
-def _last_active(state: str, facts: dict[str, Any], record: Record | None) -> str | None:
-    if "idle_seconds" in facts:
-        return (datetime.now(UTC) - timedelta(seconds=facts["idle_seconds"])).isoformat()
-    return None if record is None or state == "absent" else record.last_active_at.isoformat()
