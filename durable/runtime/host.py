@@ -396,6 +396,7 @@ class Host:
         activation = self.activations.get(object_id)
         if activation is not None and 0 < activation.epoch < epoch:
             activation.leave(Leave.MOVE)
+            activation.beside.cancel()  # the next owner waits for the file, not for them
 
     def evict(self, object_id: str) -> asyncio.Future[None] | None:
         """Put an object to sleep after its running event; None when it is not active here."""

@@ -11,6 +11,8 @@ Time is counted in looks: a look that came late counts as one, so neither a stop
 collection of garbage, nor a starved machine is held against a handler. Waiting for the disk happens in other threads.
 Code in C that keeps the interpreter to itself stops this thread too; `faulthandler`, which needs no interpreter, then
 writes the stack to stderr, and the supervisor ends the process when its session has expired.
+
+Signals reach the main thread only: `runserver`, whose worker is a thread beside a web server, is not watched.
 """
 
 from __future__ import annotations

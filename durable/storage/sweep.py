@@ -20,7 +20,7 @@ import apsw
 
 LOOK = 0
 AT_ONCE = 50  # files between two pauses
-PAUSE = 0.008  # seconds: some 5,000 files a second at the most
+PAUSE = 0.002  # seconds; some 5,000 files a second remain possible, a million in well under five minutes
 SUFFIX = ".sqlite3"
 
 _FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from durable.errors import OverloadedError, StorageLimitError
+from durable.errors import OverloadedError, SetAsideError, StorageLimitError
+from durable.runtime import host
+from durable.runtime.steps import Steps
 from durable.testing import LocalObjects
-from tests.durable.lab import Lab, SmallLab, do, lab, put
+from tests.durable.lab import HOOKS, Lab, SmallLab, do, lab, put
 
 
 async def block(stub: Lab) -> tuple[asyncio.Task[Any], asyncio.Event]:
@@ -128,3 +130,58 @@ async def test_L5_a_database_at_its_limit_refuses_more_and_harms_its_object_only
     assert await lab().value() == 0
     await do(lab(), lambda obj: obj.ctx.storage.delete_all())
     await do(lab(), fill, 1)
+
+
+class Graveyard:
+    """A marker by which two workers have died in every event of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = f"/{kind}/".encode()
+
+    def set(self, what: bytes) -> None:
+        assert len(what) < 500
+
+    def clear(self) -> None:
+        pass
+
+    def deaths(self, what: bytes) -> int:
+        return 2 if self._kind in what else 0
+
+
+async def test_L4_a_frame_that_killed_two_owners_is_set_aside_and_its_socket_stays_open(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, running = [], asyncio.Event()
+
+    async def hear(obj: Lab, ws: Any, message: str) -> None:
+        seen.append(message)
+        if message == "deadly":
+            running.set()
+            await asyncio.Event().wait()
+        ws.send(f"heard {message}")
+
+    HOOKS["message"] = hear
+    socket = await local.connect(lab())
+    socket.post("deadly")
+    await running.wait()
+    monkeypatch.setattr(host, "Steps", lambda: Steps(Graveyard("frame")))
+    await local.crash()
+    await socket.send("harmless")
+    assert await socket.receive() == "heard harmless"
+    assert seen == ["deadly", "harmless"]
+
+
+async def test_L4_a_first_try_is_never_set_aside(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local.host, "steps", Steps(Graveyard("call")))
+    assert await lab().increment() == 1
+
+
+async def test_L4_a_repeated_call_is_set_aside(local: LocalObjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, _go = await block(lab())
+    monkeypatch.setattr(host, "Steps", lambda: Steps(Graveyard("call")))
+    await local.crash()
+    with pytest.raises(SetAsideError):
+        await busy
+    assert await lab().increment() == 1
