@@ -8,7 +8,8 @@ Invariant: an interruption is raised by a signal handler, which Python runs on t
 instructions. There, and not earlier, it is decided: only while a step of the blocked handler runs, and only where the
 innermost code is the class's own (or a library's that it called), never the runtime's, so neither a commit nor the
 loop can be cut in two. When it comes elsewhere, it is put off until the class's code goes on to its next line, by a
-trace function that ends with the step.
+trace function that ends with the step. Tasks that a handler has made (`asyncio.gather`, `asyncio.wait_for`) have steps of
+their own, which are not counted here: they are interrupted where nothing but their own code lies above the loop's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from durable.errors import EventTimeoutError
 
-from .events import Event
+from .events import Event, current_event
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -95,6 +96,7 @@ class Steps:
         who = (activation, event)
         thrown: BaseException | None = None
         while True:
+            cut = False
             self.number = number = self.number + 1
             if what:
                 marker.set(what)
@@ -107,6 +109,8 @@ class Steps:
                 if self.interrupted != number:
                     return ended.value  # type: ignore[no-any-return]
                 wanted = None
+            except BlockedLoopError:  # perhaps out of a task that the handler waited for
+                cut, wanted = True, None
             except BaseException:
                 if self.interrupted != number:
                     raise
@@ -118,7 +122,7 @@ class Steps:
                     sys.settrace(None)
                 if what:
                     marker.clear()
-            if self.interrupted == number:
+            if cut or self.interrupted == number:
                 raise EventTimeoutError(
                     "the handler blocked the loop and was interrupted: what takes long has to wait with `await`",
                     delivered="unknown" if event.flushed else "no",
@@ -134,7 +138,11 @@ class Steps:
 
         Only for that thread itself.
         """
-        if self.running is None or self.number != number:
+        if self.number != number:
+            return
+        if self.running is None:
+            if current_event.get() is not None and in_own_task(frame):
+                raise BlockedLoopError
             return
         own = _own_frame(frame)
         if own is not None and own is frame:
@@ -164,6 +172,18 @@ def _identity(activation: Activation, event: Event) -> bytes | None:
 
 def _no_trace(_frame: FrameType, _event: str, _argument: Any) -> None:
     """New frames are not traced."""
+
+
+def in_own_task(frame: FrameType | None) -> bool:
+    """Whether the innermost frames are neither the runtime's nor the loop's, and the loop has called them directly."""
+    innermost = True
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(PROTECTED):
+            return not innermost and module.startswith("asyncio")
+        innermost = False
+        frame = frame.f_back
+    return False
 
 
 def _own_frame(frame: FrameType | None) -> FrameType | None:

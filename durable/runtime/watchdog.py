@@ -30,7 +30,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from .steps import Steps
+from .steps import Steps, in_own_task
 
 log = logging.getLogger(__name__)
 
@@ -128,12 +128,14 @@ class Watchdog:
             self._seen, self._blocked, self._named = seen, 0.0, False
             return LOOK_SECONDS
         self._blocked += passed
-        what = "something" if running is None else f"{running[0]}: {running[1].label}"
+        what = "a task" if running is None else f"{running[0]}: {running[1].label}"
         if self._blocked >= self._notice + (BEAT_SECONDS if running is None else 0.0) and not self._named:
             self._named = True
             log.error("%s blocks the loop for %.1f s now:\n%s", what, self._blocked, self._stack())
-        if running is None or self._blocked < self._limit:
+        if self._blocked < self._limit:
             return LOOK_SECONDS
+        if running is None and not in_own_task(sys._current_frames().get(self._watched)):
+            return LOOK_SECONDS  # the runtime's own doing: there is nothing to interrupt
         if self._blocked >= self._limit + self._grace:
             self._give_up(what)
         if steps.interrupted == step and self._wanted == step:

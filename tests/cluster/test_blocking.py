@@ -58,6 +58,17 @@ async def test_L3_a_handler_that_blocks_is_named_interrupted_and_undone(
         assert await villain.pid() == pid
 
 
+async def test_L3_a_task_of_a_handler_is_interrupted_too(service: RunningService) -> None:
+    async with objects_of(service):
+        villain = Villain.namespace.get_by_name("v")
+        assert await villain.count() == 1
+        pid = await villain.pid()
+        with pytest.raises(EventTimeoutError, match="blocked the loop"):
+            await villain.spin_in_a_task()
+        assert "in _spin" in service.log()
+        assert (await villain.count(), await villain.pid()) == (2, pid)
+
+
 async def test_L3_what_cannot_be_interrupted_costs_its_worker_only(service: RunningService) -> None:
     async with objects_of(service):
         villain, bystander = await two_owned_apart()

@@ -79,6 +79,15 @@ class Villain(DurableObject):
                 self.ctx.storage.put("total", 2000)
         return "done"
 
+    async def spin_in_a_task(self) -> None:
+        """Compute for ever in a task of the handler's own."""
+        self.ctx.storage.put("total", 1000)
+        await asyncio.wait_for(self._spin(), 60)
+
+    async def _spin(self) -> None:
+        while True:
+            pass
+
     async def store_for_ever(self) -> None:
         """Be in the runtime's code most of the time."""
         while True:
