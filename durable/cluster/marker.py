@@ -51,9 +51,8 @@ class RunningMarker:
         return sum(found == what[: SIZE - _LENGTH] for _, found in self._dead())
 
     def close(self) -> None:
-        """This process ends well."""
+        """This process ends well. The mapping stays: what is cancelled at the very end may still mark its last step."""
         self._path.unlink(missing_ok=True)
-        self._shared.close()
         os.close(self._fd)
 
     def _dead(self) -> list[tuple[Path, bytes]]:
