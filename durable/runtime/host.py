@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +60,7 @@ TICK_SECONDS = 0.25
 OPENING_AT_ONCE = 64
 BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
 FIRST_BUSY_PAUSE = 0.002
+LARGE_EFFECTS_BYTES = 4 << 20  # frames of one event beyond this go in several messages
 LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
 T = TypeVar("T")
@@ -314,14 +315,15 @@ class Host:
         return self._lease.open_at(self.clock())
 
     def emit(self, activation: Activation, effects: list[tuple[str, Operation]]) -> None:
-        """Send operations to the gateways that hold the sockets, in order, one message each."""
+        """Send operations to the gateways that hold the sockets, in order; one message each, unless they are large."""
         by_gateway: dict[str, list[Operation]] = {}
         for gateway, operation in effects:
             by_gateway.setdefault(gateway, []).append(operation)
         object_id = activation.object_id
         target = Target(object_id.class_key, str(object_id), object_id.name)
         for gateway, operations in by_gateway.items():
-            self._outlets.send(gateway, Effects(target, activation.epoch, operations))
+            for part in _parts(operations):
+                self._outlets.send(gateway, Effects(target, activation.epoch, part))
 
     # -- alarms
 
@@ -445,6 +447,23 @@ class Host:
             "active": len(self.activations),
             "queued": sum(len(activation.mailbox) for activation in self.activations.values()),
         }
+
+
+def _parts(operations: list[Operation]) -> Iterator[list[Operation]]:
+    """The operations in order, in lists that a message on the link can carry."""
+    if len(operations) == 1:
+        yield operations
+        return
+    part: list[Operation] = []
+    size = 0
+    for operation in operations:
+        if size > LARGE_EFFECTS_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(operation)
+        if operation[0] == "send":
+            size += len(operation[2])
+    yield part
 
 
 def _event(kind: Any, request: ObjectRequest, peer: str, answer: Answer) -> Event:

@@ -436,3 +436,11 @@ async def test_what_an_alarm_sends_has_arrived_when_the_clock_has_been_moved(loc
     await local.evict(lab())
     await local.advance(1)
     assert [ws.take() for ws in sockets] == [["ring"]] * 3
+
+
+async def test_W1_one_event_may_send_more_than_one_message_of_the_link_can_carry(local: LocalObjects) -> None:
+    HOOKS["message"] = lambda obj, ws, message: [ws.send(f"{n}".ljust(1 << 20)) for n in range(45)]
+    ws = await local.connect(lab())
+    await ws.send("go")
+    received = [await ws.receive() for _ in range(45)]
+    assert [str(frame).strip() for frame in received] == [str(n) for n in range(45)]
