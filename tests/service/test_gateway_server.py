@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from durable.conf import DurableSettings
+from durable.service import gateway_server
 from durable.service.gateway_server import GatewayServer, server_config
 from durable.service.lifeline import Lifeline
 from durable.service.listener import adopt_listener
@@ -32,6 +34,13 @@ async def application(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
         while (event := await receive())["type"] == "websocket.receive":
+            if event.get("text") == "flood":
+                try:
+                    while True:
+                        await send({"type": "websocket.send", "bytes": bytes(65536)})
+                except OSError:
+                    print("cut off", flush=True)
+                    return
             await send({"type": "websocket.send", "text": event.get("text") or "binary"})
     elif scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -41,10 +50,16 @@ class Alone:
     async def get(self): pass
     async def close(self): print("left", flush=True)
 
+gateway_server.LINGER_SECONDS = 0.2
 listener = adopt_listener(int(sys.argv[1]))
 conf = DurableSettings(data_dir=Path("/nowhere"), ping_seconds=0.2)
 GatewayServer(server_config(application, conf), Lifeline.inherit(), Alone()).serve_on(listener)
 """
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 class Gateway:
@@ -90,8 +105,8 @@ async def wait_end(gateway: Gateway, within: float) -> int:
 async def test_W11_a_gateway_that_stops_closes_its_sockets_with_1012(gateway: Gateway) -> None:
     sockets = [await websockets.connect(f"ws://127.0.0.1:{gateway.port}/") for _ in range(150)]
     gateway.process.send_signal(signal.SIGTERM)
-    await asyncio.gather(*(socket.wait_closed() for socket in sockets))
-    assert {socket.close_code for socket in sockets} == {1012}
+    await asyncio.gather(*(client.wait_closed() for client in sockets))
+    assert {client.close_code for client in sockets} == {1012}
     assert await wait_end(gateway, 5) == 0
     assert gateway.process.stdout is not None
     assert gateway.process.stdout.read() == b"left\n"
@@ -110,10 +125,7 @@ async def test_W10_a_peer_that_answers_no_ping_is_dropped(
     gateway: Gateway, eventually: Callable[..., Any]
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(
-        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
+    writer.write(HANDSHAKE)
     # This peer reads, but never answers: the server's pings (every 0.2 s here) go unanswered, and it closes.
     async with asyncio.timeout(15):
         everything = await reader.read()
@@ -121,19 +133,30 @@ async def test_W10_a_peer_that_answers_no_ping_is_dropped(
     writer.close()
 
 
+async def test_W10_a_dead_peer_is_dropped_though_much_was_left_for_it(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port)) as peer:
+        peer.sendall(HANDSHAKE)
+        assert (await asyncio.to_thread(peer.recv, 4096)).startswith(b"HTTP/1.1 101")
+        peer.sendall(b"\x81\x85\0\0\0\0flood")
+        # It reads nothing from here on: pings go unanswered, and the closing server cannot send what waits.
+        assert gateway.process.stdout is not None
+        async with asyncio.timeout(15):
+            assert await asyncio.to_thread(gateway.process.stdout.readline) == b"cut off\n"
+
+
 async def test_a_large_message_is_refused(gateway: Gateway) -> None:
-    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as socket:
-        await socket.send("x" * (1 << 20))
-        assert len(await socket.recv()) == 1 << 20
-        await socket.send("x" * ((1 << 20) + 1))
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
+        await client.send("x" * (1 << 20))
+        assert len(await client.recv()) == 1 << 20
+        await client.send("x" * ((1 << 20) + 1))
         with pytest.raises(websockets.ConnectionClosed):
-            await socket.recv()
-    assert socket.close_code == 1009
+            await client.recv()
+    assert client.close_code == 1009
 
 
 async def test_it_ends_when_its_supervisor_is_gone(gateway: Gateway) -> None:
-    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as socket:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
         os.close(gateway.life)
         gateway.life = -1
         await wait_end(gateway, 5)
-        await socket.wait_closed()
+        await client.wait_closed()
