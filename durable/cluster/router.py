@@ -105,7 +105,8 @@ class Router:
         answer: asyncio.Future[bytes] = self._loop.create_future()
 
         def done(outcome: Reply | DurableError) -> None:
-            if slot is not None:
+            # Without an answer the call may still run somewhere: its slot must not get a later number.
+            if slot is not None and (isinstance(outcome, Reply) or outcome.delivered == "no"):
                 channel.free_slot(slot)
             if answer.done():
                 return

@@ -316,6 +316,22 @@ class TestImpatient:
             await lab().value()
         assert caught.value.retryable
 
+    async def test_C6_a_slot_whose_call_got_no_answer_is_not_used_again(self, local: LocalObjects) -> None:
+        begun = asyncio.Event()
+
+        async def hang(obj: Lab) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        call = asyncio.create_task(do(lab(), hang))
+        await begun.wait()
+        await local.worker.die()
+        with pytest.raises(UnavailableError) as caught:
+            await call
+        assert caught.value.delivered == "unknown"
+        channel = local._gateways[-1].router.channel(lab().id)  # type: ignore[attr-defined]
+        assert channel.take_slot() == 1
+
 
 def test_O5_a_file_lies_under_its_class_and_the_first_digits_of_its_id(tmp_path: Path) -> None:
     object_id = id_from_name("Lab", "x")
