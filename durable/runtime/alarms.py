@@ -2,8 +2,8 @@
 
 Invariants:
 - The truth is in the object's file; the heap, and the index of sleeping objects, may only be early.
-- While its hook runs an alarm looks deleted to the object, but the deletion is part of the hook's own commit: if the
-  owner dies, the alarm is still there.
+- While its hook runs an alarm looks deleted to the object, but it is deleted by the last commit of the hook's event: if
+  the owner dies, or the hook raises, the alarm is still there, also when a part of the event was committed before.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from durable.core.alarms import retry_delay
 from durable.core.envelope import Call
 from durable.errors import DurableError, EventTimeoutError, ObjectError, RemoteError, SetAsideError
 from durable.identity import ObjectId
+from durable.storage.metadata import Alarm
 
 from .context import AlarmInfo
 from .events import NOBODY, Answer, Event, MovedError
@@ -147,19 +148,24 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
         if alarm.at > activation.now():
             activation.host.set_alarm(activation, alarm.at)
             return None
-        outcome.scheduled, outcome.retries = alarm.at, alarm.retries
-        activation.touch_alarm()
-        metadata.set_alarm(None)
+        outcome.alarm = alarm
+        event.alarm = alarm.number
         await activation.instance.alarm(AlarmInfo(alarm.at, alarm.retries))
+        left = metadata.get_alarm()
+        if left is not None and left.number == alarm.number:
+            activation.touch_alarm()
+            metadata.set_alarm(None)
         return None
 
-    return Event("alarm", run, outcome, moves=False, repeat=activation.took_over)
+    event = Event("alarm", run, outcome, moves=False, repeat=activation.took_over)  # `run` asks it back
+    return event
 
 
 def alarm_origin(activation: Activation) -> str | None:
     """What tells the alarm that is set from the object's others. For an activation that is about to handle an event."""
-    alarm = activation.gate.store.metadata.get_alarm()
-    return None if alarm is None else f"alarm/{alarm.at}"
+    store = activation.gate.store
+    alarm = store.metadata.get_alarm()
+    return None if alarm is None else f"alarm/{store.created_at}/{alarm.number}"
 
 
 RUN_ALARM = "_do_run_alarm"
@@ -195,8 +201,7 @@ class _AlarmOutcome:
     def __init__(self, random: Callable[[], float], activation: Activation) -> None:
         self._random = random
         self._activation = activation
-        self.scheduled: int | None = None
-        self.retries = 0
+        self.alarm: Alarm | None = None  # whose hook has run
 
     def _over(self) -> None:
         self._activation.host.alarm_turns.over(str(self._activation.object_id))
@@ -218,15 +223,16 @@ class _AlarmOutcome:
         deadly = isinstance(error, SetAsideError)
         if isinstance(error, MovedError):
             return
-        scheduled, retries, text = self.scheduled, self.retries, f"{type(error).__name__}: {error}"
-        delay = retry_delay(retries, self._random()) if own and scheduled is not None else 1000
+        failed, text = self.alarm, f"{type(error).__name__}: {error}"
+        retries = 0 if failed is None else failed.retries
+        delay = retry_delay(retries, self._random()) if own and failed is not None else 1000
         if deadly:
             delay = None
 
         async def run(activation: Activation) -> bytes | None:
             metadata = activation.gate.store.metadata
             alarm = metadata.get_alarm()
-            if alarm is None or (scheduled is not None and alarm.at != scheduled):
+            if alarm is None or (failed is not None and alarm.number != failed.number):
                 return None
             activation.touch_alarm()
             if delay is None:

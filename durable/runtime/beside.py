@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from durable.errors import EventTimeoutError
+from durable.core import codec
+from durable.errors import EventTimeoutError, ValueRefusedError
 from durable.storage.transactions import outside_event
 
 from .events import Event, MovedError, current_event
@@ -68,21 +69,33 @@ class Beside:
             task.cancel()
 
     async def run_as_event(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        """Queue `function(*args)` as a serial event of its own; its result when that is durable."""
+        """Queue `function(*args)` as a serial event of its own; its result when that is durable.
+
+        It has an identity derived from the concurrent event's: when that is repeated at another owner, what this has
+        written is not written again.
+        """
         event = current_event.get()
         if event is None:
             raise outside_event()
         if not event.concurrent:
             raise RuntimeError("run() is for @concurrent methods; call it directly")
-        result: asyncio.Future[Any] = self._activation.host.loop.create_future()
+        host = self._activation.host
+        result: asyncio.Future[Any] = host.loop.create_future()
         kept: list[Any] = []
 
-        async def run(_activation: Activation) -> bytes | None:
+        async def run(activation: Activation) -> bytes | None:
             value = function(*args)
             kept.append(await value if inspect.isawaitable(value) else value)
-            return None
+            if not activation.gate.store.transactions.writing:
+                return None  # no record of it is kept
+            try:
+                return codec.encode(kept[0])
+            except ValueRefusedError:  # that it has run is known to the next owner, but not what came of it
+                return None
 
-        self._activation.offer(Event("run", run, _Result(result, kept), chain=event.chain, inside=True))
+        call_id = event.next_call_id(str(self._activation.object_id), host.fresh_id)
+        queued = Event("run", run, _Result(result, kept), call_id=call_id, chain=event.chain, inside=True)
+        self._activation.offer(queued)
         return await result
 
 
@@ -94,9 +107,9 @@ class _Result:
         self._kept = kept
 
     def reply(self, value: bytes | None) -> None:
-        """Hand over what the function returned."""
+        """Hand over what the function returned, here or at an owner before."""
         if not self._future.done():
-            self._future.set_result(self._kept[0])
+            self._future.set_result(self._kept[0] if self._kept else codec.decode(value or b""))
 
     def fail(self, error: BaseException) -> None:
         """Raise where the result is awaited."""

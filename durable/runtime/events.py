@@ -63,6 +63,7 @@ class Event:
         call_id: identity across repeats, where the event has one; recorded with the event's writes.
         chain: objects that wait for this event, outermost first.
         repeat: it may have run before.
+        alarm: number of the alarm whose hook it runs; that alarm stays in the file until the event has succeeded.
         socket: (socket id, frame number) that it handles, if any.
         origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
         inside: asked for by a concurrent event, which waits for it; runs also while the object is leaving.
@@ -74,6 +75,7 @@ class Event:
 
     __slots__ = (
         "_calls_made",
+        "alarm",
         "answer",
         "call_id",
         "chain",
@@ -127,6 +129,7 @@ class Event:
         elif socket is not None:
             origin = f"frame/{socket[0]}/{socket[1]}"
         self.origin = origin
+        self.alarm: int | None = None
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
         self.queued_at = 0.0
@@ -136,9 +139,10 @@ class Event:
     def next_call_id(self, object_id: str, fresh: Callable[[], str]) -> CallId:
         """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones."""
         self._calls_made += 1
-        if self.call_id is None and self.socket is None:
+        if self.origin is None:
             return CallId(fresh(), 0, 1)
-        derived = blake2b(f"{object_id}/{self.origin}".encode(), digest_size=16).hexdigest()
+        # `start` has the origin of the event that needs it, and its label tells them apart.
+        derived = blake2b(f"{object_id}/{self.label}/{self.origin}".encode(), digest_size=16).hexdigest()
         return CallId(f"{DERIVED}{derived}", self._calls_made, 1)
 
 

@@ -134,9 +134,10 @@ class OutputGate:
             store.log.appended(seq)
         self._wrote()
         if self.alarm_touched:
-            self.alarm_touched = False
             alarm = metadata.get_alarm()
-            return self._alarm_changed(None if alarm is None else alarm.at)
+            if alarm is None or alarm.number != event.alarm:  # else its hook goes on after a flush
+                self.alarm_touched = False
+                return self._alarm_changed(None if alarm is None else alarm.at)
         return None
 
     def _forget_old_calls(self) -> None:

@@ -149,7 +149,7 @@ def vanished_event(socket_id: str) -> Event:
             await _closed(activation, ws, 1006, "", clean=False)
         return None
 
-    return Event("web_socket_close", run)
+    return Event("web_socket_close", run, origin=f"close/{socket_id}")
 
 
 async def _closed(activation: Activation, ws: WebSocket, code: int, reason: str, *, clean: bool) -> None:

@@ -8,8 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from durable.errors import StorageLimitError
+from durable.storage.metadata import Alarm
 from durable.storage.sql import SqlCursor
 from durable.storage.store import Store
+
+from .events import current_event
 
 MAX_ALARM_MS = 8_640_000_000_000_000  # as in JavaScript's Date: far beyond any use, far below 64 bits
 
@@ -97,9 +100,9 @@ class Storage:
         self._store().metadata.set_alarm(when)
 
     def get_alarm(self) -> int | None:
-        """When the alarm is due (ms since the epoch), or None."""
+        """When the alarm is due (ms since the epoch), or None. The alarm whose hook runs is not set any more."""
         alarm = self._store().metadata.get_alarm()
-        return None if alarm is None else alarm.at
+        return None if alarm is None or _runs(alarm) else alarm.at
 
     def delete_alarm(self) -> None:
         """Clear the alarm."""
@@ -111,3 +114,9 @@ class Storage:
     def database_size(self) -> int:
         """Bytes of the object's database."""
         return self._store().database.size
+
+
+def _runs(alarm: Alarm) -> bool:
+    """Whether we are in the hook of this alarm."""
+    event = current_event.get()
+    return event is not None and event.alarm == alarm.number

@@ -17,7 +17,7 @@ from durable.errors import StorageError
 from durable.identity import ObjectId
 
 from .database import POISONED, DamagedFileError, template
-from .schema import FORMAT
+from .schema import upgrade_from
 from .store import object_path
 
 STEP_PAGES = 256  # of 4 KiB: about a millisecond
@@ -104,6 +104,14 @@ def _check(image: apsw.Connection, object_id: ObjectId, migrations: int) -> None
     def value(sql: str) -> Any:
         return image.execute(sql).fetchall()[0][0]
 
+    meta: Any = image.execute("SELECT format, class_key, class_version FROM _do_meta").fetchall()
+    if len(meta) != 1:
+        raise ImageError("this file does not say whose it is", delivered="no")
+    form, key, version = meta[0]
+    try:
+        image.execute(upgrade_from(form)).fetchall()
+    except ValueError as error:
+        raise ImageError(f"this file cannot be read: {error}", delivered="no") from None
     with closing(apsw.Connection(":memory:")) as ours:
         ours.deserialize("main", template())
         expected = ours.execute(_RUNTIME_TABLES).fetchall()
@@ -113,12 +121,6 @@ def _check(image: apsw.Connection, object_id: ObjectId, migrations: int) -> None
         raise ImageError("this file is damaged", delivered="no")
     if value("PRAGMA page_size") != PAGE_BYTES or value("PRAGMA encoding") != "UTF-8":
         raise ImageError(f"an object's file has pages of {PAGE_BYTES} bytes and UTF-8 text", delivered="no")
-    meta: Any = image.execute("SELECT format, class_key, class_version FROM _do_meta").fetchall()
-    if len(meta) != 1:
-        raise ImageError("this file does not say whose it is", delivered="no")
-    form, key, version = meta[0]
-    if form != FORMAT:
-        raise ImageError(f"this file has format {form}, written by other code", delivered="no")
     if key != object_id.class_key:
         raise ImageError(f"this file is of class {key!r}, not {object_id.class_key!r}", delivered="no")
     if version > migrations:

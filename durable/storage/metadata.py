@@ -26,11 +26,15 @@ _tags_decoder = msgspec.json.Decoder(list[str])
 
 
 class Alarm(NamedTuple):
-    """When an object wants to be woken: `at` in ms since the epoch; how often that alarm has failed; the last error."""
+    """When an object wants to be woken: `at` in ms since the epoch; how often that alarm has failed; the last error.
+
+    `number` tells one setting of the alarm from every other, also of the same time.
+    """
 
     at: int
     retries: int
     error: str | None
+    number: int
 
 
 class SocketRow(NamedTuple):
@@ -57,13 +61,14 @@ class Metadata:
 
     def get_alarm(self) -> Alarm | None:
         """The alarm that is set, or None."""
-        at, retries, error = self._database.row("SELECT alarm, alarm_retries, alarm_error FROM _do_meta")
-        return None if at is None else Alarm(at, retries, error)
+        alarm = self._database.row("SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta")
+        return None if alarm[0] is None else Alarm(*alarm)
 
     def set_alarm(self, at: int | None, retries: int = 0, error: str | None = None) -> None:
         """Set the alarm to `at` (ms since the epoch), or clear it."""
         self._transactions.write(
-            "UPDATE _do_meta SET alarm = ?1, alarm_retries = ?2, alarm_error = ?3", (at, retries, error)
+            "UPDATE _do_meta SET alarm = ?1, alarm_retries = ?2, alarm_error = ?3, alarm_number = ?4",
+            (at, retries, error, self._transactions.seq + 1),
         )
 
     def alarm_error(self) -> str | None:

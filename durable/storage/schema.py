@@ -1,13 +1,13 @@
-"""The tables that the runtime keeps in every object's file; all carry the reserved prefix `_do_`."""
+"""The tables that the runtime keeps in every object's file; all carry the reserved prefix `_do_`.
+
+A new file is made by the same steps that bring an old one up to date, so the two cannot differ.
+"""
 
 from __future__ import annotations
 
-FORMAT = 1
-"""Version of these tables, stored in `_do_meta.format`."""
-
 PREFIX = "_do_"
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE _do_meta (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     format INTEGER NOT NULL,
@@ -44,3 +44,23 @@ CREATE TABLE _do_sockets (
     accepted_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+
+_STEPS = (
+    _FIRST,
+    # Which setting of the alarm this is: the number of the commit that made it.
+    "ALTER TABLE _do_meta ADD COLUMN alarm_number INTEGER NOT NULL DEFAULT 0;",
+)
+
+FORMAT = len(_STEPS)
+"""Version of these tables, stored in `_do_meta.format`."""
+
+SCHEMA = "".join(_STEPS)
+"""Makes the tables in an empty database."""
+
+
+def upgrade_from(form: int) -> str:
+    """The statements that bring tables of format `form` up to ours; raises ValueError for one that is not ours."""
+    if form not in range(1, FORMAT + 1):
+        raise ValueError(f"format {form} was written by other code")
+    steps = _STEPS[form:]
+    return "".join([*steps, f"UPDATE _do_meta SET format = {FORMAT};"]) if steps else ""

@@ -15,7 +15,7 @@ from .database import MAX_DATABASE_BYTES, POISONED, BusyFileError, DamagedFileEr
 from .durability import Done, SyncPool, WalSync
 from .kv import KeyValue
 from .metadata import Metadata
-from .schema import FORMAT
+from .schema import FORMAT, upgrade_from
 from .sql import Sql
 from .transactions import Transactions, storage_failure
 
@@ -110,10 +110,10 @@ class Store:
             if row is None or row[1] != str(object_id):
                 raise DamagedFileError("this object's file does not name it", delivered="no")
             form, _, self.name, epoch, incarnation, seq, self.created_at = row
-            if form != FORMAT:
-                raise StorageError(
-                    f"this object's file has format {form}, written by other code", delivered="no"
-                )
+            try:
+                upgrade = upgrade_from(form)
+            except ValueError as error:
+                raise StorageError(f"this object's file cannot be read: {error}", delivered="no") from None
             if epoch == POISONED:
                 raise self._poisoned()
             if (epoch, incarnation) == claim:
@@ -122,6 +122,8 @@ class Store:
                 raise EpochTooOldError(epoch)
             self.took_over = True
             database.run("BEGIN IMMEDIATE")
+            if upgrade:
+                database.run(upgrade)
             database.run("UPDATE _do_meta SET epoch = ?1, incarnation = ?2, seq = ?3", (*claim, seq + 1))
             database.run("COMMIT")
         except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:

@@ -226,6 +226,53 @@ async def test_A6_the_alarm_looks_deleted_while_it_runs(local: LocalObjects) -> 
     assert await do(lab(), lambda obj: obj.ctx.storage.get_alarm()) is None
 
 
+async def test_A4_an_alarm_that_raises_after_a_part_was_committed_is_tried_again(local: LocalObjects) -> None:
+    infos = []
+
+    async def flush_and_fail(obj: Lab, info: Any) -> None:
+        infos.append(info.retry_count)
+        put(obj, "first", len(infos))
+        await obj.ctx.flush()
+        assert obj.ctx.storage.get_alarm() is None
+        put(obj, "second", len(infos))
+        if len(infos) == 1:
+            raise ValueError("no")
+
+    HOOKS["alarm"] = flush_and_fail
+    await set_alarm(10)
+    await local.run_alarm(lab())
+    assert await do(lab(), lambda obj: (get(obj, "first"), get(obj, "second"))) == (1, None)
+    await local.run_alarm(lab())
+    assert infos == [0, 1]
+    assert local.alarm(lab()) is None
+    assert await do(lab(), lambda obj: (get(obj, "first"), get(obj, "second"))) == (2, 2)
+
+
+async def test_A3_an_alarm_whose_owner_died_after_a_part_was_committed_runs_again(
+    local: LocalObjects,
+) -> None:
+    flushed, runs = asyncio.Event(), []
+
+    async def flush_and_hang(obj: Lab, info: Any) -> None:
+        runs.append(tuple(info))
+        put(obj, "part", len(runs))
+        await obj.ctx.flush()
+        if len(runs) == 1:
+            flushed.set()
+            await asyncio.Event().wait()
+
+    HOOKS["alarm"] = flush_and_hang
+    due = await set_alarm(10)
+    local.clock.advance(10)
+    await local.worker.wake_due()
+    await flushed.wait()
+    await local.crash()
+    await local.run_alarm(lab())
+    assert runs == [(due, 0), (due, 0)]
+    assert await do(lab(), get, "part") == 2
+    assert local.alarm(lab()) is None
+
+
 async def test_A6_a_new_alarm_set_in_the_hook_stands(local: LocalObjects) -> None:
     def again(obj: Lab, info: Any) -> None:
         obj.ctx.storage.set_alarm(info.scheduled_time + 1000)

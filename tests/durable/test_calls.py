@@ -307,6 +307,93 @@ async def test_C6_a_repeated_event_does_not_repeat_its_calls_on_others(local: Lo
     assert await lab("other").value() == 1
 
 
+async def test_C6_a_repeated_alarm_does_not_repeat_its_calls_on_others(local: LocalObjects) -> None:
+    called, attempts = asyncio.Event(), []
+
+    async def call_other(obj: Lab, info: Any) -> None:
+        attempts.append(tuple(info))
+        await lab("other").increment()
+        if len(attempts) == 1:
+            called.set()
+            await asyncio.Event().wait()
+
+    HOOKS["alarm"] = call_other
+    due = local.clock.now() + 10
+    await do(lab("one"), lambda obj: obj.ctx.storage.set_alarm(due))
+    local.clock.advance_ms(10)
+    await local.worker.wake_due()
+    await called.wait()
+    await local.crash()
+    await local.run_alarm(lab("one"))
+    assert attempts == [(due, 0), (due, 0)]
+    assert await lab("other").value() == 1
+
+
+async def test_C6_an_alarm_set_again_for_the_same_time_is_another_event(local: LocalObjects) -> None:
+    async def call_other(obj: Lab, info: Any) -> None:
+        await lab("other").increment()
+
+    HOOKS["alarm"] = call_other
+    due = local.clock.now()
+    for _ in range(2):
+        await do(lab("one"), lambda obj: obj.ctx.storage.set_alarm(due))
+        await local.advance(0)
+    assert await lab("other").value() == 2
+
+
+async def test_C6_a_repeated_start_does_not_repeat_its_calls_on_others(local: LocalObjects) -> None:
+    called, attempts = asyncio.Event(), []
+
+    async def call_other(obj: Lab) -> None:
+        if obj.ctx.id.name != "one":
+            return
+        attempts.append(1)
+        await lab("other").increment()
+        if len(attempts) == 1:
+            called.set()
+            await asyncio.Event().wait()
+
+    HOOKS["start"] = call_other
+    call = asyncio.create_task(lab("one").increment())
+    await called.wait()
+    await local.crash()
+    assert await call == 1
+    assert len(attempts) == 2
+    assert await lab("other").value() == 1
+
+
+@pytest.mark.parametrize("result", [7, object()], ids=["a value", "no value that could be kept"])
+async def test_C6_a_repeated_concurrent_call_does_not_repeat_what_it_has_run(
+    local: LocalObjects, result: Any
+) -> None:
+    ran, attempts = asyncio.Event(), []
+
+    async def count(obj: Lab) -> int:
+        attempts.append(1)
+
+        def increment() -> Any:
+            put(obj, "value", (get(obj, "value") or 0) + 1)
+            return result
+
+        got = await obj.ctx.run(increment)
+        if len(attempts) == 1:
+            ran.set()
+            await asyncio.Event().wait()
+        return got  # type: ignore[no-any-return]
+
+    call = asyncio.create_task(do_beside(lab(), count))
+    await ran.wait()
+    await local.crash()
+    if result == 7:
+        assert await call == 7
+    else:
+        with pytest.raises(ObjectResetError) as caught:
+            await call
+        assert caught.value.delivered == "unknown"
+    assert len(attempts) == 2
+    assert await lab().value() == 1
+
+
 async def test_C6_answered_calls_leave_no_growing_record(local: LocalObjects) -> None:
     for _ in range(20):
         await lab().increment()

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from durable.errors import StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, DamagedFileError
+from durable.storage.database import BusyFileError, DamagedFileError, template
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
 from durable.storage.store import Claim, object_path
@@ -119,6 +120,28 @@ def test_S9_a_file_of_another_format_is_refused(tmp_path: Path, pool: SyncPool) 
     store.close()
     with pytest.raises(StorageError, match="format 99"):
         open_store(tmp_path, pool)
+
+
+def new_table() -> str:
+    """How a new file declares its first table."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        connection.deserialize("main", template())
+        return connection.execute("SELECT sql FROM sqlite_schema WHERE name = '_do_meta'").fetchall()[0][0]  # type: ignore[no-any-return]
+
+
+def test_S9_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.metadata.set_alarm(5)
+    store.commit()
+    store.database.run("ALTER TABLE _do_meta DROP COLUMN alarm_number; UPDATE _do_meta SET format = 1")
+    store.close()
+    store = open_store(tmp_path, pool, Claim(2, "w"))
+    assert store.kv.get("key") == 1
+    assert store.metadata.get_alarm() == (5, 0, None, 0)
+    assert store.database.row("SELECT format FROM _do_meta")[0] == 2
+    assert store.database.row("SELECT sql FROM sqlite_schema WHERE name = '_do_meta'")[0] == new_table()
+    store.abandon()
 
 
 def test_S4_a_file_that_was_being_removed_is_removed_and_made_anew(tmp_path: Path, pool: SyncPool) -> None:
