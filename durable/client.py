@@ -32,6 +32,7 @@ class ClusterClient:
         conf: the settings; `redis_url` must be set.
         kind: "gateway" or "client".
         effects: receives what objects do to sockets held here.
+        last_auto_response: says when this process last answered on a socket in its object's place.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ClusterClient:
         kind: str,
         *,
         effects: Callable[[Effects], None] | None = None,
+        last_auto_response: Callable[[str, str], int | None] = lambda _object, _socket: None,
         me: str | None = None,
     ) -> None:
         if conf.redis_url is None:
@@ -56,6 +58,7 @@ class ClusterClient:
             park_seconds=conf.park_seconds,
             max_parked=conf.max_parked,
             effects=effects,
+            last_auto_response=last_auto_response,
         )
 
     async def start(self) -> None:

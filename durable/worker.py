@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from durable.cluster.alarms import AlarmPoller, RedisAlarmIndex
+from durable.cluster.clocks import CLOCKS
 from durable.cluster.directory import Directory
 from durable.cluster.endpoint import Endpoint
 from durable.cluster.owners import RedisOwners
@@ -39,22 +38,6 @@ log = logging.getLogger(__name__)
 
 OBJECTS = "objects"
 REGISTER_AGAIN_SECONDS = 0.25
-
-
-def boot_clock() -> float:
-    """Seconds that grow also while the machine sleeps, so that a lease runs out then too."""
-    return time.clock_gettime(_CLOCK)
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def wall_clock() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-CLOCKS = Clocks(boot_clock, wall_clock, random.random)
 
 
 class NoCatalog:

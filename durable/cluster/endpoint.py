@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections import deque
 from pathlib import Path
 
+from durable.core import codec
 from durable.core.envelope import (
     LINK_VERSION,
     Command,
     Effects,
     Hello,
+    LastAutoResponse,
     Message,
     NotOwner,
     Reply,
     Request,
+    Target,
 )
-from durable.errors import error_to_wire
+from durable.errors import UnavailableError, error_to_wire
 from durable.runtime.commands import answer_command
 from durable.runtime.events import MovedError
 from durable.runtime.host import Host
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MAX_KEPT = 1000  # effects kept for a gateway that is not connected yet
 KEPT_SECONDS = 5.0
+ASK_SECONDS = 2.0  # how long a gateway may take to answer a question
 GATEWAYS_SECONDS = 1.0  # how long the list of gateways is believed
 
 
@@ -75,6 +80,8 @@ class Endpoint:
         self._kept: dict[str, deque[tuple[float, Effects]]] = {}
         self._gateways: frozenset[str] = frozenset()
         self._gateways_until = 0.0
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[int | None]] = {}
         self._server: asyncio.Server | None = None
         self._address = ""
         self._host: Host | None = None
@@ -111,6 +118,10 @@ class Endpoint:
             answer_command(host, message, LinkAnswer(link, message.number))
         elif isinstance(message, Request):
             host.dispatch(message, link.peer.peer, LinkAnswer(link, message.number))
+        elif isinstance(message, Reply):
+            asked = self._asked.get(message.number)
+            if asked is not None and not asked.done():
+                asked.set_result(codec.decode(message.value or b""))
         else:
             log.error("a %s is no request", type(message).__name__)
 
@@ -130,6 +141,26 @@ class Endpoint:
                 items.popleft()
             if not items:
                 del self._kept[other]
+
+    async def last_auto_response(self, gateway: str, target: Target, socket: str) -> int | None:
+        """When the gateway last answered on a socket in the object's place: ms since the epoch, or None for never.
+
+        Raises UnavailableError.
+        """
+        link = self._links.get(gateway)
+        if link is None or not link.is_open:
+            raise UnavailableError("the gateway of this socket is not connected", delivered="no")
+        number = next(self._numbers)
+        asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
+        link.send(LastAutoResponse(number, target, socket))
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await asked
+        except TimeoutError:
+            raise UnavailableError("the gateway of this socket does not answer", delivered="no") from None
+        finally:
+            del self._asked[number]
 
     async def live_gateways(self) -> frozenset[str]:
         """The gateways that live: those with a link here, and those with a session."""

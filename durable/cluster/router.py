@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from durable.core import codec
 from durable.core.envelope import (
     LINK_VERSION,
     Attach,
@@ -20,6 +21,7 @@ from durable.core.envelope import (
     Command,
     Effects,
     Hello,
+    LastAutoResponse,
     Message,
     NotOwner,
     Reply,
@@ -54,6 +56,7 @@ class Router:
         park_seconds: how long a request waits while its object has no owner.
         max_parked: how many may wait so.
         effects: receives what objects do to sockets held here.
+        last_auto_response: says when this process last answered on a socket, by the ids of its object and its own.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Router:
         park_seconds: float,
         max_parked: int,
         effects: Callable[[Effects], None] | None = None,
+        last_auto_response: Callable[[str, str], int | None] = lambda _object, _socket: None,
     ) -> None:
         self.me = me
         self._hello = Hello(LINK_VERSION, me, kind)
@@ -72,6 +76,7 @@ class Router:
         self._park_seconds = park_seconds
         self._max_parked = max_parked
         self._effects = effects
+        self._last_auto_response = last_auto_response
         self._loop = asyncio.get_running_loop()
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[Link]] = {}
@@ -299,6 +304,9 @@ class Router:
             channel.epoch = message.epoch
             channel.asleep = False  # who acts is awake; that it falls asleep is an operation of its own
             self._effects(message)
+        elif isinstance(message, LastAutoResponse):
+            at = self._last_auto_response(message.target.id, message.socket)
+            link.send(Reply(message.number, codec.encode(at)))
 
     def _finish(self, number: int) -> tuple[Channel, Pending] | None:
         found = self._waiting.pop(number, None)

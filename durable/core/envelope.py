@@ -12,7 +12,7 @@ import msgspec
 
 from durable.errors import WireError
 
-LINK_VERSION = 1
+LINK_VERSION = 2
 
 
 class Hello(msgspec.Struct, array_like=True, tag="h", gc=False):
@@ -143,8 +143,19 @@ class Effects(msgspec.Struct, array_like=True, tag="e", gc=False):
     operations: list[tuple[Any, ...]]
 
 
+class LastAutoResponse(msgspec.Struct, array_like=True, tag="l", gc=False):
+    """A worker asks a gateway when it last answered this socket's client in the object's place.
+
+    The gateway's Reply has ms since the epoch, as an encoded value, or None.
+    """
+
+    number: int
+    target: Target
+    socket: str
+
+
 Request = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished | Command
-Message = Hello | Request | Reply | NotOwner | Effects
+Message = Hello | Request | Reply | NotOwner | Effects | LastAutoResponse
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Message).decode

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from durable.cluster.channel import Channel
+from durable.cluster.clocks import wall_clock
 from durable.cluster.router import Router
 from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, SocketOpen
 from durable.errors import DurableError, error_from_wire
@@ -31,6 +32,7 @@ class HubSocket:
     Attributes:
         opened: resolved when the object has accepted or refused; the close code and reason if refused, else None.
         closing: the object (or the gateway) wants it closed: (code, reason).
+        answered_at: when this gateway last answered in the object's place (ms since the epoch), if it has.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class HubSocket:
         self.opened: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
         self.accepted = False
         self.closing: tuple[int, str] | None = None
+        self.answered_at: int | None = None
         self.frames = 0
         self.unanswered = 0
         self.room = asyncio.Event()
@@ -75,6 +78,7 @@ class Hub:
 
     Args:
         gateway: this gateway's id; the first part of each socket's.
+        now: ms since the epoch.
 
     Attributes:
         router: the way to the objects; set by who makes both.
@@ -82,8 +86,9 @@ class Hub:
         holding_changed: told when the first socket of an object comes, and when the last has gone.
     """
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, now: Callable[[], int] = wall_clock) -> None:
         self.gateway = gateway
+        self._now = now
         self.router: Router
         self.holding_changed: Callable[[str, bool], None] = lambda _reference, _held: None
         self._objects: dict[str, ObjectSockets] = {}
@@ -145,7 +150,14 @@ class Hub:
         held = self._objects.get(socket.channel.target.id)
         if held is None or held.auto is None or data != held.auto[0]:
             return None
+        socket.answered_at = self._now()
         return held.auto[1]
+
+    def last_auto_response(self, object_id: str, socket_id: str) -> int | None:
+        """When this gateway last answered on a socket in the object's place; None for never."""
+        held = self._objects.get(object_id)
+        socket = None if held is None else held.sockets.get(socket_id)
+        return None if socket is None else socket.answered_at
 
     def closed(self, socket: HubSocket, code: int, reason: str, *, clean: bool) -> None:
         """The client's connection has ended: tell the object, if it had accepted it."""

@@ -32,7 +32,13 @@ class GatewayNode:
         me = uuid.uuid4().hex
         self._conf = conf
         self.hub = Hub(me)
-        self.client = ClusterClient(conf, "gateway", effects=self.hub.apply, me=me)
+        self.client = ClusterClient(
+            conf,
+            "gateway",
+            effects=self.hub.apply,
+            last_auto_response=self.hub.last_auto_response,
+            me=me,
+        )
         self.hub.router = self.client.router
         self.hub.holding_changed = self._note_holding
         self._holding: dict[str, bool] = {}

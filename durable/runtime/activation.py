@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from durable.core.envelope import Target
 from durable.errors import (
     DurableError,
     EventTimeoutError,
@@ -45,6 +46,7 @@ from .storage import Storage
 if TYPE_CHECKING:
     from .host import Host
     from .objects import DurableObject
+    from .sockets import WebSocket
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +142,12 @@ class Activation:
         if why is Leave.LOST and not settling and asyncio.current_task() is not self._task:
             self._task.cancel()
         self.wake()
+
+    @property
+    def target(self) -> Target:
+        """The object as the link names it."""
+        object_id = self.object_id
+        return Target(object_id.class_key, str(object_id), object_id.name)
 
     @property
     def leaving(self) -> bool:
@@ -411,6 +419,10 @@ class Activation:
         self._event_store().metadata.set_auto_response(request, response)
         for gateway in {ws.gateway for ws in self.sockets}:
             self.effect(gateway, ("auto", request, response))
+
+    async def last_auto_response(self, ws: WebSocket) -> int | None:
+        """Ask the socket's gateway when it last answered in the object's place."""
+        return await self.host.last_auto_response(self, ws.gateway, ws.id)
 
     def auto_response(self) -> tuple[str, str] | None:
         """(request, response) that gateways answer, if set."""

@@ -50,7 +50,6 @@ class ObjectCalls:
             return await remote.call(object_id, method, arguments)
         if event is activation.running and activation.gate.has_unflushed(event):
             await activation.flush()
-        me = activation.object_id
-        chain = [*event.chain, label(Target(me.class_key, str(me), me.name))]
-        call_id = event.next_call_id(str(me), activation.host.fresh_id)
+        chain = [*event.chain, label(activation.target)]
+        call_id = event.next_call_id(str(activation.object_id), activation.host.fresh_id)
         return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain)

@@ -68,6 +68,14 @@ class Context:
         """Let gateways answer the exact text `request` with `response` without waking the object; None ends it."""
         self._activation.set_auto_response(request, response)
 
+    async def get_web_socket_auto_response_timestamp(self, ws: WebSocket) -> int | None:
+        """When the gateway last answered on this socket in the object's place: ms since the epoch, None for never.
+
+        The gateway that holds the socket is asked, so an alarm can find clients that have fallen silent. Raises
+        UnavailableError when that gateway is gone or does not answer.
+        """
+        return await self._activation.last_auto_response(ws)
+
     def abort(self, reason: str = "aborted by its own code") -> NoReturn:
         """Discard this incarnation: the event leaves no trace, its caller gets ObjectResetError, the next starts anew."""
         raise AbortError(reason, delivered="no")

@@ -289,8 +289,7 @@ class Host:
             del self.activations[object_id]
         if waiting and why is Leave.IDLE:
             try:
-                target = Target(activation.kind.key, object_id, activation.object_id.name)
-                successor = self._activate(target)
+                successor = self._activate(activation.target)
                 for event in waiting:
                     if event.moves:
                         successor.offer(event)
@@ -319,11 +318,14 @@ class Host:
         by_gateway: dict[str, list[Operation]] = {}
         for gateway, operation in effects:
             by_gateway.setdefault(gateway, []).append(operation)
-        object_id = activation.object_id
-        target = Target(object_id.class_key, str(object_id), object_id.name)
+        target = activation.target
         for gateway, operations in by_gateway.items():
             for part in _parts(operations):
                 self._outlets.send(gateway, Effects(target, activation.epoch, part))
+
+    async def last_auto_response(self, activation: Activation, gateway: str, socket_id: str) -> int | None:
+        """When a gateway last answered on a socket in the object's place; raises UnavailableError."""
+        return await self._outlets.last_auto_response(gateway, activation.target, socket_id)
 
     # -- alarms
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from durable.core.envelope import Effects
+from durable.core.envelope import Effects, Target
 from durable.identity import ObjectId
 
 
@@ -45,6 +45,9 @@ class Outlets(Protocol):
 
     def send(self, gateway: str, message: Effects) -> None:
         """Send a message to a gateway; kept for a moment when it is not connected."""
+
+    async def last_auto_response(self, gateway: str, target: Target, socket: str) -> int | None:
+        """When a gateway last answered on a socket in the object's place (ms since the epoch); raises UnavailableError."""
 
     async def live_gateways(self) -> frozenset[str]:
         """The gateways that live."""

@@ -169,7 +169,7 @@ class LocalObjects:
 
     async def add_gateway(self) -> None:
         """Another gateway; calls and new sockets go through it from now on."""
-        gateway = _LocalGateway(self.conf, self.cluster)
+        gateway = _LocalGateway(self.conf, self.cluster, self.clock.now)
         self._gateways.append(gateway)
         await gateway.directory.refresh()
         await self.settle()
@@ -275,9 +275,9 @@ class LocalObjects:
 class _LocalGateway:
     """A gateway without a process of its own."""
 
-    def __init__(self, conf: DurableSettings, cluster: LocalCluster) -> None:
+    def __init__(self, conf: DurableSettings, cluster: LocalCluster, now: Callable[[], int]) -> None:
         self.directory = Directory(cast(RedisCluster, cluster))
-        self.hub = Hub(uuid.uuid4().hex)
+        self.hub = Hub(uuid.uuid4().hex, now)
         self.router = Router(
             self.hub.gateway,
             "gateway",
@@ -285,6 +285,7 @@ class _LocalGateway:
             park_seconds=conf.park_seconds,
             max_parked=conf.max_parked,
             effects=self.hub.apply,
+            last_auto_response=self.hub.last_auto_response,
         )
         self.hub.router = self.router
         cluster.gateways[self.hub.gateway] = GatewaySession(self.hub.gateway, os.getpid(), "test")

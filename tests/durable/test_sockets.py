@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from durable import RemoteError
-from durable.errors import DurableError, SocketError
+from durable.errors import DurableError, SocketError, UnavailableError
 from durable.testing import LocalObjects
 from tests.durable.lab import HOOKS, Lab, SmallLab, do, get, lab, put
 
@@ -345,6 +345,34 @@ async def test_W7_it_can_be_ended(local: LocalObjects) -> None:
     await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response(None))
     await ws.send("ping")
     assert ws.take() == ["ping"]
+
+
+async def test_W7_the_time_of_the_last_answer_can_be_read(local: LocalObjects) -> None:
+    async def times(obj: Lab) -> list[int | None]:
+        return [await obj.ctx.get_web_socket_auto_response_timestamp(ws) for ws in obj.ctx.get_web_sockets()]
+
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    lively = await local.connect(lab())
+    await local.add_gateway()
+    await local.connect(lab())
+    assert await do(lab(), times) == [None, None]
+    await local.evict(lab())
+    local.clock.advance(5)
+    await lively.send("ping")
+    answered = local.clock.now()
+    assert not local.is_active(lab())
+    local.clock.advance(5)
+    assert await do(lab(), times) == [answered, None]
+
+
+async def test_W7_it_cannot_be_read_when_the_sockets_gateway_is_gone(local: LocalObjects) -> None:
+    async def time_of(obj: Lab) -> int | None:
+        return await obj.ctx.get_web_socket_auto_response_timestamp(obj.ctx.get_web_sockets()[0])
+
+    await local.connect(lab())
+    await local.lose_gateway()
+    with pytest.raises(UnavailableError):
+        await do(lab(), time_of)
 
 
 async def test_W8_a_broadcast_reaches_every_listed_socket_once_and_in_order(local: LocalObjects) -> None:
