@@ -19,6 +19,7 @@
     │   └── TooManySocketsError     the object has all the sockets it may have
     ├── StorageOutsideEventError
     └── StorageError
+        ├── DamagedFileError   the object's file is not a whole database any more
         ├── StorageLimitError  a key, a value or the database is too large
         ├── SqlError           SQLite refused the statement
         ├── StatementTimeoutError
@@ -186,6 +187,12 @@ class StorageError(DurableError):
     """Something about an object's storage failed; the event it happened in leaves no trace."""
 
     code = "storage_error"
+
+
+class DamagedFileError(StorageError):
+    """The object's file is not a whole database any more: it can be deleted, or replaced by a copy."""
+
+    code = "damaged_file"
 
 
 class StorageOutsideEventError(StorageError):

@@ -1,4 +1,4 @@
-"""What the runtime keeps in Django's database: the catalog of objects, API tokens and the audit log."""
+"""What the runtime keeps in Django's database: the catalog of objects and their troubles, API tokens and the audit log."""
 
 import hashlib
 import hmac
@@ -91,6 +91,33 @@ class ObjectRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.class_key}({self.name or self.object_id})"
+
+
+class ObjectTrouble(models.Model):
+    """What is wrong with one object, as its workers see it: one row for each kind, gone when it is over."""
+
+    class_key = models.CharField("class", max_length=200)
+    object_id = models.CharField("id", max_length=64)
+    name = models.CharField(max_length=MAX_NAME_BYTES, blank=True, default="")
+    kind = models.CharField(max_length=20)  # a `durable.runtime.troubles.TroubleKind`
+    message = models.TextField()
+    first_at = models.DateTimeField("first seen")
+    last_at = models.DateTimeField("last seen")
+    times = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        verbose_name = "trouble"
+        default_permissions = ["view", "delete"]
+        ordering = ["-last_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["class_key", "object_id", "kind"], name="durable_trouble_identity"
+            ),
+        ]
+        indexes = [models.Index(fields=["-last_at"], name="durable_trouble_last")]
+
+    def __str__(self) -> str:
+        return f"{self.class_key}({self.name or self.object_id}): {self.kind}"
 
 
 class ApiToken(models.Model):

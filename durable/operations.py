@@ -25,13 +25,13 @@ from durable.cluster.router import NotActiveError
 from durable.conf import durable_settings
 from durable.core import codec
 from durable.core.envelope import Target
-from durable.errors import DurableError, UnavailableError
+from durable.errors import DamagedFileError, DurableError, UnavailableError
 from durable.identity import ObjectId, check_key
 from durable.models import AuditEntry, ObjectRecord
 from durable.runtime.registry import registry
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
-from durable.storage.database import BusyFileError, DamagedFileError, Database
+from durable.storage.database import BusyFileError, Database
 
 __all__ = ["DeleteObjectClass", "ObjectClassInUseError"]
 

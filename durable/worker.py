@@ -32,6 +32,7 @@ from durable.runtime.host import Host
 from durable.runtime.registry import registry
 from durable.runtime.steps import Steps
 from durable.runtime.surroundings import Catalog, CatalogEntry, Clocks
+from durable.runtime.troubles import Troubles
 from durable.storage.probe import prove_locks_exclude
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Worker:
         on_ready: called with the worker's id at each registration.
         catalog: where the list of stored objects is written.
         steps: what a watchdog looks at.
+        troubles: told what is wrong with objects.
 
     Attributes:
         worker_id: id of the current incarnation.
@@ -72,9 +74,11 @@ class Worker:
         catalog: Catalog | None = None,
         clocks: Clocks = CLOCKS,
         steps: Steps | None = None,
+        troubles: Troubles | None = None,
     ) -> None:
         self.worker_id = ""
         self._steps = steps
+        self._troubles = troubles
         self._conf = conf
         self._redis_url = redis_url
         self._runtime_dir = runtime_dir
@@ -103,6 +107,7 @@ class Worker:
             self._clocks,
             self._expired,
             self._steps,
+            self._troubles,
         )
         try:
             await incarnation.start()
@@ -152,6 +157,7 @@ class Incarnation:
         clocks: Clocks,
         expired: Callable[[], Any],
         steps: Steps | None,
+        troubles: Troubles | None,
     ) -> None:
         me = identify_self()
         self._clocks = clocks
@@ -184,6 +190,7 @@ class Incarnation:
             catalog=catalog,
             remote=self._router,
             steps=steps,
+            troubles=troubles,
         )
         self._keeper = SessionKeeper(
             redis,

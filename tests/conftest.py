@@ -25,6 +25,18 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": arguments}
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep the test database in a file, as the service's is: in memory, a reader meets locks that no file has."""
+    from django.db import connections
+
+    connections["default"].settings_dict["TEST"]["NAME"] = str(
+        tmp_path_factory.mktemp("database") / "site.sqlite3"
+    )
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run quick tests first. Browser tests come last: Playwright leaves a loop running that async tests cannot share."""

@@ -143,6 +143,10 @@ class ObjectRecordAdmin(admin.ModelAdmin):
             alarm_at=_moment(shown["alarm"]),
             created_at=_parsed(shown["created_at"]),
             last_active_at=_parsed(shown["last_active_at"]),
+            troubles=[
+                {**one, "first_at": _parsed(one["first_at"]), "last_at": _parsed(one["last_at"])}
+                for one in shown["troubles"]
+            ],
             may_look=may_look,
             may_operate=request.user.has_perm("durable.operate_object"),
             tables=tables,

@@ -16,6 +16,7 @@ from .records import (
     stored_classes,
 )
 from .targets import class_keys, find_class, find_object
+from .troubles import TroubleRecord, list_troubles
 from .values import jsonable
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "Shown",
     "Tables",
+    "TroubleRecord",
     "aask",
     "ask",
     "class_keys",
@@ -33,6 +35,7 @@ __all__ = [
     "find_object",
     "jsonable",
     "list_records",
+    "list_troubles",
     "records_of_id",
     "stored_classes",
 ]

@@ -17,8 +17,14 @@ from typing import Any, TypeVar
 
 import apsw
 
-from durable.errors import StatementTimeoutError, StorageError, StorageLimitError, UnavailableError
-from durable.storage.database import POISONED, DamagedFileError
+from durable.errors import (
+    DamagedFileError,
+    StatementTimeoutError,
+    StorageError,
+    StorageLimitError,
+    UnavailableError,
+)
+from durable.storage.database import POISONED
 
 TRIES = 5
 PAUSE = 0.02

@@ -18,7 +18,7 @@ def file_facts(query: Copy) -> dict[str, Any]:
     name, epoch, created_at, alarm, retries, error = query(
         "SELECT name, epoch, created_at, alarm, alarm_retries, alarm_error FROM _do_meta"
     )[0]
-    sockets = query("SELECT id, gateway, tags FROM _do_sockets ORDER BY accepted_at, id LIMIT 100")
+    sockets = query("SELECT id, gateway, tags FROM _do_sockets ORDER BY id LIMIT 100")
     return {
         "name": name,
         "epoch": epoch,

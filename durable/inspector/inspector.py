@@ -19,6 +19,7 @@ from durable.core import codec
 from durable.core.envelope import Target
 from durable.errors import (
     ArgumentError,
+    DamagedFileError,
     DurableError,
     NotCallableError,
     StorageError,
@@ -31,7 +32,6 @@ from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE
 from durable.runtime.signatures import find_method
-from durable.storage.database import DamagedFileError
 from durable.storage.images import ImageError, place_image, prepare_image
 from durable.storage.store import object_path
 
@@ -41,6 +41,7 @@ from .copies import Copy, read_copy
 from .facts import file_facts, iso, last_active, owner_of
 from .records import find_record, in_database
 from .targets import find_class
+from .troubles import forget_damage, troubles_of
 from .values import jsonable
 from .wholes import (
     AbsentObjectError,
@@ -105,9 +106,10 @@ class Inspector:
         `class`, `name`, `id`, `state` (active, asleep, absent), `owner` (worker, pid, host) or None, `epoch`, `sockets`,
         `alarm` (ms since the epoch), `alarm_retries`, `alarm_error`, `storage_bytes`, `queue_depth`, `running` (the
         event), `created_at`, `last_active_at` (ISO 8601), `sockets_list` (the first hundred), `problem` (what kept us
-        from knowing more).
+        from knowing more), `troubles` (what is wrong with it: kind, message, first_at, last_at, times).
         """
         record = await in_database(find_record, object_id.class_key, str(object_id))
+        troubles = await in_database(troubles_of, object_id)
         problem = None
         try:
             seen = await self._look(object_id, "show", file_facts)
@@ -140,6 +142,7 @@ class Inspector:
             "last_active_at": last_active(state, facts, record),
             "sockets_list": facts.get("sockets_list", []),
             "problem": problem,
+            "troubles": [trouble.of_object() for trouble in troubles],
         }
 
     async def tables(self, object_id: ObjectId) -> Tables:
@@ -304,6 +307,7 @@ class Inspector:
         if not await asyncio.to_thread(set_aside, object_path(self._root, object_id)):
             return False
         await in_database(uncatalogue, object_id)
+        await in_database(forget_damage, object_id)
         await self._client.redis.index_alarms([(f"{object_id.class_key}:{object_id}", None)])
         return True
 

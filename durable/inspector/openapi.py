@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable.gateway.openapi import Paths, Schema, answer, body_schemas, operation, parameter, ref
+from durable.runtime.troubles import TroubleKind
 
 from .consumers import DEFAULT_PAGE, MAX_PAGE, Call
 
@@ -62,6 +63,20 @@ SCHEMAS: dict[str, Schema] = {
                 },
             },
             "problem": {"type": ["string", "null"], "description": "What kept us from knowing more."},
+            "troubles": {
+                "type": "array",
+                "description": "What is wrong with it, as its workers have seen it.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "kind": {"enum": [kind.value for kind in TroubleKind]},
+                        "message": _TEXT,
+                        "first_at": _TIME,
+                        "last_at": _TIME,
+                        "times": _NUMBER,
+                    },
+                },
+            },
         },
     },
     "Worker": {

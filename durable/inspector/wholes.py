@@ -16,6 +16,7 @@ from durable.errors import DurableError
 from durable.identity import ObjectId
 from durable.models import ObjectRecord, moment
 from durable.storage.images import ImageFacts, write_image
+from durable.storage.rewrite import forget_mark
 
 from .copies import Copy
 
@@ -87,6 +88,7 @@ def set_aside(path: Path) -> bool:
         for part in (path, Path(f"{path}-wal")):
             with contextlib.suppress(FileNotFoundError):
                 part.rename(f"{part}{mark}")
+        forget_mark(path)
     return True
 
 

@@ -29,7 +29,7 @@ from durable.errors import (
 )
 from durable.identity import ObjectId
 from durable.storage.store import Store
-from durable.storage.transactions import outside_event
+from durable.storage.transactions import outside_event, storage_failure
 
 from .alarms import alarm_origin
 from .beside import Beside
@@ -42,6 +42,7 @@ from .migrations import migrate
 from .namespace import task_dispatcher
 from .sockets import SocketTable
 from .storage import Storage
+from .troubles import TroubleKind, describe, trouble_of
 
 if TYPE_CHECKING:
     from .host import Host
@@ -209,7 +210,7 @@ class Activation:
             if self._leave is None:
                 self._leave = Leave.LOST
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits has to be told
-            self.host.failed(self, error)
+            self.host.failed(self, self._understood(error))
         finally:
             self.state = State.LEAVING
             await self._end(why)
@@ -289,8 +290,10 @@ class Activation:
         if deaths < DEADLY:
             return False
         log.error("%s: %s is set aside: %d workers died in the middle of it", self, event.label, deaths)
+        error = SetAsideError(f"set aside: {deaths} workers died in the middle of it")
+        self._report(TroubleKind.SET_ASIDE, f"{event.label}: {error}")
         self._answer_frame(event)
-        self.gate.fail(event, SetAsideError(f"set aside: {deaths} workers died in the middle of it"))
+        self.gate.fail(event, error)
         return True
 
     async def _start_instance(self, origin: str | None) -> BaseException | None:
@@ -301,8 +304,11 @@ class Activation:
         failure = await self._run(Event("start", _start, origin=origin))
         if failure is not None:
             self._start_failures += 1
+            if trouble_of(failure) is None and not isinstance(failure, MovedError):
+                self._report(TroubleKind.START, describe(failure))
             return failure
         self._start_failures = 0
+        self.host.troubles.over(self.object_id, TroubleKind.START)
         if self._resume_due:
             self._resume_due = False
             await self._run(Event("web_socket_resume", _resume, origin=origin))
@@ -349,6 +355,10 @@ class Activation:
 
     def _judge(self, event: Event, error: BaseException) -> BaseException:
         """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
+        error = self._understood(error)
+        trouble = trouble_of(error)
+        if trouble is not None:
+            self._report(trouble, f"{event.label}: {error}")
         wrote = self.gate.store.transactions.writing or event.flushed
         self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
         if isinstance(error, FencedError):
@@ -363,6 +373,16 @@ class Activation:
         self._answer_frame(event)
         self.gate.fail(event, error)
         return error
+
+    def _understood(self, error: BaseException) -> BaseException:
+        """An error of SQLite's, met in the runtime's own bookkeeping, as what it means."""
+        if isinstance(error, apsw.Error) and self.gate.is_open:
+            return storage_failure(error, self.gate.store.database)
+        return error
+
+    def _report(self, kind: TroubleKind, message: str) -> None:
+        """Tell the operator what is wrong with this object."""
+        self.host.troubles.seen(self.object_id, kind, message)
 
     def _answer_frame(self, event: Event) -> None:
         """The event has failed: if it was a client's frame, tell the client, where the class has words for it."""
@@ -448,6 +468,7 @@ class Activation:
                 self.wake()
             return
         log.error("%s: the disk refused to make a commit durable: %s", self, error)
+        self._report(TroubleKind.DISK, f"the disk refused to make a commit durable: {error}")
         self.leave(Leave.LOST)
 
     # -- the end

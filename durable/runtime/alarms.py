@@ -23,6 +23,7 @@ from durable.storage.metadata import Alarm
 
 from .context import AlarmInfo
 from .events import NOBODY, Answer, Event, MovedError
+from .troubles import TroubleKind
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -209,6 +210,8 @@ class _AlarmOutcome:
     def reply(self, value: bytes | None) -> None:
         """Nothing more to do."""
         self._over()
+        if self.alarm is not None:
+            self._activation.host.troubles.over(self._activation.object_id, TroubleKind.ALARM)
 
     def not_owner(self, owner: str | None) -> None:
         """The alarm is still in the file: the next owner fires it."""
@@ -238,6 +241,7 @@ class _AlarmOutcome:
             if delay is None:
                 log.error("%s: alarm abandoned after %d retries: %s", activation, retries, text)
                 metadata.set_alarm(None, retries, text)
+                activation.host.troubles.seen(activation.object_id, TroubleKind.ALARM, text)
             elif own:
                 metadata.set_alarm(activation.now() + delay, retries + 1, text)
             else:

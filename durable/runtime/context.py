@@ -44,7 +44,7 @@ class Context:
 
     def accept_web_socket(self, ws: WebSocket, tags: Iterable[str] = ()) -> None:
         """Accept a connecting socket, with at most 10 tags. Raises SocketError."""
-        self._activation.sockets.accept(ws, tags, self.now())
+        self._activation.sockets.accept(ws, tags)
 
     def get_web_sockets(self, tag: str | None = None) -> list[WebSocket]:
         """The accepted sockets, oldest first; with `tag`, those that carry it."""

@@ -1,7 +1,7 @@
 """All objects of one worker: who is active, who may become so, and what leaves this process.
 
 The host knows nothing of Redis, sockets or Django: what it needs of them it is given (`Owners`, `AlarmIndex`,
-`Outlets`, `Catalog`).
+`Outlets`, `Catalog`, `Troubles`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from durable.errors import (
 from durable.identity import ObjectId, id_from_string
 from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
+from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, EpochTooOldError, Store, object_path
 
 from .activation import Activation, Leave
@@ -53,6 +54,7 @@ from .handlers import (
 from .registry import Registry
 from .steps import Steps
 from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
+from .troubles import NoTroubles, TroubleKind, Troubles, describe, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Host:
         lease: the time in which outputs may leave.
         pool: where syncs run; ended with the host. Default: one of its own.
         steps: what a watchdog looks at. Default: nobody looks.
+        troubles: told what is wrong with objects. Default: nobody is.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Host:
         remote: RemoteCaller,
         pool: SyncPool | None = None,
         steps: Steps | None = None,
+        troubles: Troubles | None = None,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -103,6 +107,7 @@ class Host:
         self.worker = worker
         self.draining = False
         self.steps = steps or Steps()
+        self.troubles = troubles or NoTroubles()
         self.exports = root.parent / "exports"  # files of objects that an operator has asked for
         self.activations: dict[str, Activation] = {}
         self._root = root
@@ -220,10 +225,11 @@ class Host:
         path = object_path(self._root, activation.object_id)
         log_file = path.with_name(f"{path.name}-wal")
         try:
-            large = log_file.stat().st_size > LARGE_LOG_BYTES
+            takes_long = log_file.stat().st_size > LARGE_LOG_BYTES
         except FileNotFoundError:
-            large = False
-        return await self.off_loop(open_store) if large else open_store()
+            takes_long = False
+        takes_long = takes_long or is_marked(path)
+        return await self.off_loop(open_store) if takes_long else open_store()
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run something that waits for the disk in a thread."""
@@ -245,6 +251,7 @@ class Host:
         if entry is not None:
             gone = not store.database.path.exists()
             self._catalog.note(entry._replace(gone=gone))
+            self.troubles.over(object_id, TroubleKind.DISK)
         try:
             if why is Leave.MOVE:
                 await self._owners.release(object_id)
@@ -279,6 +286,9 @@ class Host:
             error = UnavailableError(f"{type(error).__name__}: {error}")
         else:
             log.warning("%s: cannot be activated: %s", activation, error)
+            trouble = trouble_of(error)
+            if trouble is not None:
+                self.troubles.seen(activation.object_id, trouble, describe(error))
         for event in activation.mailbox.drain():
             event.answer.fail(error)
 

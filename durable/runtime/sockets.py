@@ -177,7 +177,7 @@ class SocketTable:
         """Whether `ws` still waits to be accepted."""
         return self._connecting is ws
 
-    def accept(self, ws: WebSocket, tags: Iterable[str], now: int) -> None:
+    def accept(self, ws: WebSocket, tags: Iterable[str]) -> None:
         """Accept a connecting socket; raises SocketError."""
         if not self.is_connecting(ws):
             raise SocketError("only a socket that is connecting can be accepted, once")
@@ -187,7 +187,7 @@ class SocketTable:
                 "or spread them over several objects"
             )
         ws.tags = check_tags(tags)
-        self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0), now)
+        self.store().metadata.add_socket(SocketRow(ws.id, ws.gateway, ws.tags, ws._raw_hello, 0))
         self._connecting = None
         self._opened(ws)
         self.effect(ws.gateway, ("accept", ws.id))

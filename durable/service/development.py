@@ -17,6 +17,7 @@ from durable.catalog import DjangoCatalog
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
 from durable.conf import DurableSettings
+from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
 from .attach import use_redis
@@ -138,12 +139,13 @@ class WorkerThread:
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        with DjangoCatalog(self._conf.data_dir) as catalog:
+        with DjangoCatalog(self._conf.data_dir) as catalog, DjangoTroubles() as troubles:
             worker = Worker(
                 self._conf,
                 redis_url=str(self._conf.redis_url),
                 runtime_dir=self._runtime_dir,
                 catalog=catalog,
+                troubles=troubles,
             )
             await worker.start()
             self._ready.set()

@@ -17,6 +17,7 @@ from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.runtime.steps import Steps
 from durable.runtime.watchdog import Watchdog
+from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
 from .errors import ServiceError
@@ -52,7 +53,7 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     watchdog = Watchdog(
         steps, notice=conf.blocking_notice, limit=conf.blocking_limit, grace=conf.blocking_grace
     )
-    with DjangoCatalog(conf.data_dir) as catalog:
+    with DjangoCatalog(conf.data_dir) as catalog, DjangoTroubles() as troubles:
         worker = Worker(
             conf,
             redis_url=redis_url,
@@ -60,6 +61,7 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
             on_ready=lifeline.report_ready,
             catalog=catalog,
             steps=steps,
+            troubles=troubles,
         )
         try:
             await worker.start()

@@ -10,21 +10,25 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from durable.errors import FencedError, StorageError, StorageLimitError
+from durable.errors import DamagedFileError, FencedError, StorageError, StorageLimitError
 
 from .authorizer import authorize
+from .rewrite import forget_mark, is_marked, replace_marked
 from .schema import SCHEMA
 
 CACHE_KIB = 512
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock: well under a millisecond
+WAL_MODE = b"\2\2"
+"""Bytes 18 and 19 of SQLite's header: the file opens with a write-ahead log at once."""
 POISONED = 2**62
 """The epoch in a file that is being removed: no claim is above it."""
 MAX_VALUE_BYTES = 4 * 1024 * 1024
@@ -33,6 +37,8 @@ PAGE_BYTES = 4096
 FULL_DISK_BYTES = (
     32 * 1024 * 1024
 )  # with less room than this, a database that cannot grow is the disk's fault
+
+FULL = "the disk is full; nothing of this event was stored"
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _template: list[bytes] = []
@@ -82,11 +88,12 @@ class Database:
     def open(self) -> None:
         """Open the file, or an empty database in memory where there is none. Raises StorageError."""
         try:
-            found = self.path.stat()
-            self._inode = found.st_ino
+            size = self.path.stat().st_size
         except FileNotFoundError:
-            found = None
-        if found is not None and found.st_size > 0:
+            size = 0
+        if size > 0:
+            if is_marked(self.path):
+                self._rewrite()
             self._open_file()
         else:
             connection = apsw.Connection(":memory:")
@@ -110,6 +117,7 @@ class Database:
 
     def _open_file(self) -> None:
         try:
+            self._inode = self.path.stat().st_ino
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
@@ -124,6 +132,36 @@ class Database:
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
+        except FileNotFoundError:
+            raise _replaced() from None
+        if not self.is_at_path():  # replaced by its holder, who has let go of it only now
+            self.connection.close(True)
+            raise _replaced()
+
+    def _rewrite(self) -> None:
+        """Replace the file, which the disk has refused to sync, by a new one with its content. Raises StorageError."""
+        self._open_file()
+        try:
+            # Its log must not be removed by name when it is closed: by then the name may be another's.
+            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if is_marked(self.path):
+                replace_marked(self.path, self._copy_to)
+        except (apsw.Error, OSError) as error:
+            failure = StorageError(f"the disk refuses to keep this object: {error}", delivered="no")
+            failure.retryable = True
+            raise failure from error
+        finally:
+            self.connection.close(True)
+
+    def _copy_to(self, path: Path) -> None:
+        with closing(apsw.Connection(str(path))) as copy:
+            path.chmod(0o600)
+            copy.execute("PRAGMA synchronous=OFF").fetchall()
+            with copy.backup("main", self.connection, "main") as backup:
+                backup.step(-1)
+        with path.open("r+b") as file:
+            file.seek(18)
+            file.write(WAL_MODE)
 
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):
@@ -132,26 +170,35 @@ class Database:
     def materialise(self) -> None:
         """Turn the database in memory into a file (not yet synced) and go on there.
 
-        Raises FencedError when somebody else has made the file meanwhile.
+        Raises FencedError when somebody else has made the file meanwhile, StorageError when the disk has no room for it;
+        the database in memory is as it was then.
         """
         with self.trusted():
             image = bytearray(self.connection.serialize("main"))
-        image[18] = image[19] = 2  # "write-ahead log" in SQLite's header: the file opens in WAL mode at once
-        self.connection.close(True)
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-        self.created_fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        image[18:20] = WAL_MODE
+        descriptor = None
         try:
-            view = memoryview(image)
-            while view:
-                view = view[os.write(self.created_fd, view) :]
-            os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
-        except FileExistsError:
-            raise FencedError("another owner has created this object's storage") from None
-        finally:
-            draft.unlink()
-        with suppress(FileNotFoundError):
-            Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
+            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(image)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                forget_mark(self.path)
+                os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
+            finally:
+                draft.unlink()
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            if isinstance(error, FileExistsError):
+                raise FencedError("another owner has created this object's storage") from None
+            raise disk_failure(error) from error
+        self.connection.close(True)
+        self.created_fd = descriptor
         self._open_file()
 
     def close(self) -> None:
@@ -251,11 +298,18 @@ class Database:
         """What it means that SQLite calls the database full: its limit, or the disk's end."""
         room = os.statvfs(self.path.parent)
         if room.f_bavail * room.f_frsize < FULL_DISK_BYTES:
-            return StorageError("the disk is full; nothing of this event was stored")
+            return StorageError(FULL)
         limit = int(self.row("PRAGMA max_page_count")[0]) * PAGE_BYTES
         return StorageLimitError(
             f"this object's database is full: it may have {limit} bytes; nothing of this event was stored"
         )
+
+
+def disk_failure(error: OSError) -> StorageError:
+    """What it means that a file could not be made."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(FULL)
+    return StorageError(f"the disk failed: {error}")
 
 
 def open_error(error: apsw.Error) -> StorageError:
@@ -269,9 +323,11 @@ def open_error(error: apsw.Error) -> StorageError:
     return StorageError(f"this object's file could not be opened: {error}", delivered="no")
 
 
+def _replaced() -> StorageError:
+    busy = BusyFileError("this object's file has just been replaced", delivered="no")
+    busy.retryable = True
+    return busy
+
+
 class BusyFileError(StorageError):
     """Another process still holds the file: its owner lives, or is stopped in the middle of a transaction."""
-
-
-class DamagedFileError(StorageError):
-    """The file is not a whole database any more."""

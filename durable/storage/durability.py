@@ -78,8 +78,10 @@ class WalSync:
         path: of the database; its log is beside it.
         pool: where syncs run.
         durable: the last commit known to be on disk when the file was opened.
-        created_fd: descriptor of a main file that has never been synced, if so.
         changed: called on the loop whenever `durable` has grown, or with the error that ended it.
+
+    Attributes:
+        failed: the disk has refused a sync, so that nobody knows what of the file is on it.
     """
 
     def __init__(self, path: Path, pool: SyncPool, durable: int, changed: Done) -> None:
@@ -91,7 +93,7 @@ class WalSync:
         self._fd: int | None = None
         self._created_fd: int | None = None
         self._running = False
-        self._failed = False
+        self.failed = False
 
     def created(self, fd: int) -> None:
         """The main file is new: the next sync makes it and its place in the directory durable too."""
@@ -118,7 +120,7 @@ class WalSync:
         return not self._running
 
     def _start(self) -> None:
-        if self._failed:
+        if self.failed:
             return
         self._running = True
         target = self.appended_to
@@ -140,7 +142,7 @@ class WalSync:
     def _finished(self, target: int, error: BaseException | None) -> None:
         self._running = False
         if error is not None:
-            self._failed = True
+            self.failed = True
             self._changed(error)
             return
         self.durable = target

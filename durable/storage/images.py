@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from durable.errors import StorageError
+from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
-from .database import POISONED, DamagedFileError, template
+from .database import POISONED, WAL_MODE, template
+from .rewrite import forget_mark
 from .schema import upgrade_from
 from .store import object_path
 
@@ -94,7 +95,7 @@ def prepare_image(
         raise ImageError(f"{source} is no export of an object: {error}", delivered="no") from error
     with draft.open("r+b") as file:
         file.seek(18)
-        file.write(b"\2\2")  # "write-ahead log" in SQLite's header: the file opens in WAL mode at once
+        file.write(WAL_MODE)
         file.flush()
         os.fsync(file.fileno())
     return facts
@@ -150,6 +151,7 @@ def place_image(root: Path, object_id: ObjectId, draft: Path) -> None:
     log = Path(f"{path}-wal")
     if log.exists() and not path.exists():
         raise DamagedFileError(f"{log} is left of a file that is gone; move it away first", delivered="no")
+    forget_mark(path)
     os.link(draft, path)  # unlike rename, it never replaces a file that an owner has made meanwhile
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:

@@ -111,18 +111,25 @@ class Metadata:
     def sockets(self) -> list[SocketRow]:
         """All accepted sockets, oldest first."""
         rows = self._database.rows(
-            "SELECT id, gateway, tags, hello, received FROM _do_sockets ORDER BY accepted_at, id"
+            "SELECT id, gateway, tags, hello, received FROM _do_sockets ORDER BY accepted, id"
         )
         return [
             SocketRow(id_, gateway, _tags_decoder.decode(tags), hello, n)
             for id_, gateway, tags, hello, n in rows
         ]
 
-    def add_socket(self, row: SocketRow, now: int) -> None:
+    def add_socket(self, row: SocketRow) -> None:
         """Remember an accepted socket."""
         self._transactions.write(
-            "INSERT INTO _do_sockets (id, gateway, tags, hello, received, accepted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            (row.id, row.gateway, _tags_encoder.encode(row.tags).decode(), row.hello, row.received, now),
+            "INSERT INTO _do_sockets (id, gateway, tags, hello, received, accepted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (
+                row.id,
+                row.gateway,
+                _tags_encoder.encode(row.tags).decode(),
+                row.hello,
+                row.received,
+                self._transactions.seq + 1,
+            ),
         )
 
     def remove_socket(self, socket_id: str) -> None:

@@ -47,8 +47,13 @@ CREATE TABLE _do_sockets (
 
 _STEPS = (
     _FIRST,
-    # Which setting of the alarm this is: the number of the commit that made it.
-    "ALTER TABLE _do_meta ADD COLUMN alarm_number INTEGER NOT NULL DEFAULT 0;",
+    # Numbers of the commits that set the alarm, which tells it from others of the same time, and that accepted a socket,
+    # since two may be accepted in one millisecond.
+    """
+    ALTER TABLE _do_meta ADD COLUMN alarm_number INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE _do_sockets RENAME COLUMN accepted_at TO accepted;
+    UPDATE _do_sockets SET accepted = 0;
+    """,
 )
 
 FORMAT = len(_STEPS)

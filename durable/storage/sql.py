@@ -10,7 +10,7 @@ import apsw
 from durable.errors import SqlError, StatementTimeoutError, StorageError
 
 from .database import Database
-from .transactions import Transactions
+from .transactions import Transactions, storage_failure
 
 _OWN = (
     apsw.SQLITE_PREPARE_PERSISTENT
@@ -146,8 +146,8 @@ class Sql:
         result: StorageError
         if isinstance(error, apsw.InterruptError):
             result = StatementTimeoutError("the statement ran past its time limit and was interrupted", code)
-        elif isinstance(error, apsw.FullError):
-            result = self._database.full()
+        elif isinstance(error, apsw.FullError | apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+            result = storage_failure(error, self._database)
         elif isinstance(error, apsw.AuthError):
             result = SqlError("this statement is not allowed here: " + str(error), code)
         else:

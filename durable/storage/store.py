@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import apsw
 
-from durable.errors import StorageError
+from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
-from .database import MAX_DATABASE_BYTES, POISONED, BusyFileError, DamagedFileError, Database
+from .database import MAX_DATABASE_BYTES, POISONED, BusyFileError, Database
 from .durability import Done, SyncPool, WalSync
 from .kv import KeyValue
 from .metadata import Metadata
+from .rewrite import mark_unsynced
 from .schema import FORMAT, upgrade_from
 from .sql import Sql
 from .transactions import Transactions, storage_failure
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_PAGES = 4000  # 16 MB of log: a checkpoint costs milliseconds, so it should be rare on a hot object
 
@@ -180,6 +184,15 @@ class Store:
             self.database.close()
 
     def abandon(self) -> None:
-        """Let go of everything after a failure, without judging what is in it."""
+        """Let go of everything after a failure, without judging what is in it.
+
+        After a failed sync its log is left as it is: copying it into the main file would spread what nobody knows.
+        """
         self.log.close()
+        if self.log.failed and self.has_file:
+            self.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            try:
+                mark_unsynced(self.database.path)
+            except OSError as error:
+                log.error("%s could not be marked as not synced: %s", self.database.path, error)
         self.database.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from durable.errors import FencedError, StorageError, StorageOutsideEventError
+from durable.errors import DamagedFileError, FencedError, StorageError, StorageOutsideEventError
 
 from .database import Database
 
@@ -130,7 +130,7 @@ def storage_failure(error: apsw.Error, database: Database) -> StorageError:
     if isinstance(error, apsw.FullError):
         return database.full()
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return StorageError(f"this object's file is damaged: {error}")
+        return DamagedFileError(f"this object's file is damaged: {error}")
     if isinstance(error, apsw.IOError):
         return StorageError(f"the disk failed: {error}")
     return StorageError(f"SQLite failed: {error}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from durable.cluster.redis import GatewaySession, WorkerSession
 from durable.identity import ObjectId
 from durable.runtime.surroundings import CatalogEntry
+from durable.runtime.troubles import TroubleKind
 
 
 class LocalCluster:
@@ -89,3 +90,23 @@ class CatalogList:
             self.entries.pop(entry.id, None)
         else:
             self.entries[entry.id] = entry
+
+
+class TroubleList:
+    """Keeps what workers say to be wrong with objects.
+
+    Attributes:
+        messages: the last message by object's id and kind of trouble, as long as that is not over.
+    """
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[str, TroubleKind], str] = {}
+
+    def seen(self, object_id: ObjectId, kind: TroubleKind, message: str) -> None:
+        """Take it down."""
+        self.messages[str(object_id), kind] = message
+
+    def over(self, object_id: ObjectId, *kinds: TroubleKind) -> None:
+        """Strike it out."""
+        for kind in kinds:
+            self.messages.pop((str(object_id), kind), None)

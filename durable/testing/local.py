@@ -27,7 +27,7 @@ from durable.runtime.sockets import encode_hello
 from durable.storage.store import object_path
 
 from .clock import LocalClock
-from .cluster import CatalogList, LocalCluster
+from .cluster import CatalogList, LocalCluster, TroubleList
 from .commits import Commits
 from .sockets import LocalSocket
 from .worker import LocalWorker
@@ -43,6 +43,7 @@ class LocalObjects:
         commits: lets the test hold commits back, or fail them.
         cluster: what Redis would know.
         catalog: what the catalog of stored objects would say.
+        troubles: what the operator would see to be wrong.
         worker: the worker that serves now.
     """
 
@@ -52,6 +53,7 @@ class LocalObjects:
         self.commits = Commits()
         self.cluster = LocalCluster()
         self.catalog = CatalogList()
+        self.troubles = TroubleList()
         self.worker: LocalWorker
         self._sockets = Path(
             tempfile.mkdtemp(prefix="objects-")
@@ -154,6 +156,7 @@ class LocalObjects:
             clock=self.clock,
             commits=self.commits,
             catalog=self.catalog,
+            troubles=self.troubles,
             sockets=self._sockets,
         )
         await worker.start()

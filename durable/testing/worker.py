@@ -26,7 +26,7 @@ from durable.runtime.registry import registry
 from durable.runtime.surroundings import Clocks
 
 from .clock import LocalClock
-from .cluster import CatalogList, LocalCluster
+from .cluster import CatalogList, LocalCluster, TroubleList
 from .commits import Commits, GatedPool
 
 FOREVER = 1e9  # seconds
@@ -42,6 +42,7 @@ class LocalWorker:
         clock: time, as the test says.
         commits: decides when commits become durable.
         catalog: told of stored objects.
+        troubles: told what is wrong with objects.
         sockets: a short directory for the link's Unix socket.
 
     Attributes:
@@ -58,6 +59,7 @@ class LocalWorker:
         clock: LocalClock,
         commits: Commits,
         catalog: CatalogList,
+        troubles: TroubleList,
         sockets: Path,
     ) -> None:
         self.id = uuid.uuid4().hex
@@ -85,6 +87,7 @@ class LocalWorker:
             alarm_index=self._index,
             catalog=catalog,
             remote=self._router,
+            troubles=troubles,
             pool=GatedPool(commits, 2, loop.call_soon_threadsafe),
         )
         self.host.stop_ticking()

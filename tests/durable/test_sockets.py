@@ -114,6 +114,18 @@ async def test_W2_the_next_frame_wakes_the_object_on_the_same_connection(local: 
     assert order == ["start", "start", ["hello", ["red", "round"], {"name": "Alice"}, 1]]
 
 
+async def test_W2_sockets_are_listed_in_the_order_in_which_they_came_also_after_sleep(
+    local: LocalObjects,
+) -> None:
+    came = []
+    for _ in range(6):  # in one millisecond, each through a gateway of another name
+        came.append((await local.connect(lab())).id)
+        await local.add_gateway()
+    for _ in range(2):
+        assert await do(lab(), lambda obj: [ws.id for ws in obj.ctx.get_web_sockets()]) == came
+        await local.evict(lab())
+
+
 async def test_W3_sockets_stay_open_when_the_owner_dies_and_resume_runs_once_first(
     local: LocalObjects,
 ) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 import pytest
 
-from durable.errors import StorageError
+from durable.errors import DamagedFileError, StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, DamagedFileError, template
+from durable.storage.database import BusyFileError, template
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
 from durable.storage.store import Claim, object_path
@@ -122,11 +122,18 @@ def test_S9_a_file_of_another_format_is_refused(tmp_path: Path, pool: SyncPool) 
         open_store(tmp_path, pool)
 
 
-def new_table() -> str:
-    """How a new file declares its first table."""
+OLD_FORMAT = """
+ALTER TABLE _do_meta DROP COLUMN alarm_number;
+ALTER TABLE _do_sockets RENAME COLUMN accepted TO accepted_at;
+UPDATE _do_meta SET format = 1;
+"""
+TABLES = "SELECT sql FROM sqlite_schema WHERE name LIKE '\\_do\\_%' ESCAPE '\\' ORDER BY name"
+
+
+def tables_of_a_new_file() -> list[Any]:
     with closing(apsw.Connection(":memory:")) as connection:
         connection.deserialize("main", template())
-        return connection.execute("SELECT sql FROM sqlite_schema WHERE name = '_do_meta'").fetchall()[0][0]  # type: ignore[no-any-return]
+        return connection.execute(TABLES).fetchall()
 
 
 def test_S9_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path, pool: SyncPool) -> None:
@@ -134,13 +141,13 @@ def test_S9_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path, poo
     store.kv.put_many({"key": 1})
     store.metadata.set_alarm(5)
     store.commit()
-    store.database.run("ALTER TABLE _do_meta DROP COLUMN alarm_number; UPDATE _do_meta SET format = 1")
+    store.database.run(OLD_FORMAT)
     store.close()
     store = open_store(tmp_path, pool, Claim(2, "w"))
     assert store.kv.get("key") == 1
     assert store.metadata.get_alarm() == (5, 0, None, 0)
     assert store.database.row("SELECT format FROM _do_meta")[0] == 2
-    assert store.database.row("SELECT sql FROM sqlite_schema WHERE name = '_do_meta'")[0] == new_table()
+    assert store.database.rows(TABLES) == tables_of_a_new_file()
     store.abandon()
 
 

@@ -9,7 +9,18 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from durable.errors import DurableError
-from durable.inspector import Inspector, Record, Shown, ask, find_class, find_object, jsonable, list_records
+from durable.inspector import (
+    Inspector,
+    Record,
+    Shown,
+    TroubleRecord,
+    ask,
+    find_class,
+    find_object,
+    jsonable,
+    list_records,
+    list_troubles,
+)
 from durable.management.arguments import shell_user
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
@@ -87,6 +98,11 @@ class Command(BaseCommand):
                 "delete", help="delete everything an object stores, its alarm too, and close its sockets"
             )
         )
+
+        troubles = actions.add_parser("troubles", help="what is wrong with objects, the newest first")
+        troubles.add_argument("class_key", nargs="?", metavar="Class", help="only objects of this class")
+        troubles.add_argument("--limit", type=_limit, default=100, help="at most so many (default: 100)")
+        troubles.add_argument("--json", action="store_true", help="print a JSON list")
 
         workers = actions.add_parser("workers", help="the processes that own objects")
         workers.add_argument("--json", action="store_true", help="print a JSON list")
@@ -193,6 +209,19 @@ class Command(BaseCommand):
         self._ask(lambda inspector: inspector.drain(options["worker"]))
         self.stdout.write("Drained.")
 
+    def _troubles(self, options: dict[str, Any]) -> None:
+        key = options["class_key"]
+        if key is not None:
+            find_class(key)
+        found = list_troubles(key, limit=options["limit"])
+        if options["json"]:
+            self.stdout.write(json.dumps([trouble.document() for trouble in found], ensure_ascii=False))
+            return
+        for trouble in found:
+            self.stdout.write(f"{trouble.class_key:<16} {_name(trouble):<32} {_ailment(trouble)}")
+        if not found:
+            self.stderr.write("Nothing is wrong with any object, as far as their workers have seen.")
+
     def _workers(self, options: dict[str, Any]) -> None:
         workers = self._ask(lambda inspector: inspector.workers())
         if options["json"]:
@@ -240,9 +269,18 @@ def _json(text: str, kind: type[T], usage: str) -> T:
 
 def _row(record: Record) -> str:
     """One line of a list; a name is written so that it cannot break the line."""
-    name = "(no name)" if record.name is None else _printable(record.name)
+    name = _name(record)
     at = record.last_active_at.isoformat(sep=" ", timespec="seconds")
     return f"{record.class_key:<16} {name:<32} {record.id[:12]}…  {record.storage_bytes:>10} bytes  {at}"
+
+
+def _name(record: Record | TroubleRecord) -> str:
+    return f"({record.id[:12]}…)" if record.name is None else _printable(record.name)
+
+
+def _ailment(trouble: TroubleRecord) -> str:
+    at = trouble.last_at.isoformat(sep=" ", timespec="seconds")
+    return f"{trouble.kind:<10} {trouble.times:>4} times, last {at}: {_printable(trouble.message)}"
 
 
 def _lines(shown: Shown) -> list[tuple[str, str]]:
@@ -251,6 +289,7 @@ def _lines(shown: Shown) -> list[tuple[str, str]]:
         **shown,
         "owner": "none" if owner is None else f"{owner['worker']} (pid {owner['pid']} on {owner['host']})",
         "sockets_list": None,
+        "troubles": "; ".join(f"{one['kind']}: {one['message']}" for one in shown["troubles"]) or None,
     }
     return [(name, _printable(str(text))) for name, text in texts.items() if text is not None]
 
