@@ -111,6 +111,9 @@ class Activation:
         self._timed_out = False
         self._abort_reason: str | None = None
         self._leave: Leave | None = None
+        self.checkpointing: asyncio.Future[None] | None = (
+            None  # uses the file in a thread, also when nobody waits
+        )
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         self._task = host.loop.create_task(self._live(), name=f"durable:{kind.key}:{object_id.name}")
@@ -238,7 +241,8 @@ class Activation:
             await self._handle(mailbox.take())
             handled += 1
             if self.gate.is_open and self.gate.store.wants_checkpoint:
-                await self.host.off_loop(self.gate.store.checkpoint)
+                self.checkpointing = self.host.off_loop(self.gate.store.checkpoint)
+                await asyncio.shield(self.checkpointing)
             elif handled % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -483,7 +487,7 @@ class Activation:
             store = self.gate.store
             if why is not Leave.LOST:
                 store.log.sync_soon()
-                await self._settle(store)
+            await self._settle(store)
             try:
                 await self.host.close(self, store, why)
             except Exception:
@@ -495,7 +499,9 @@ class Activation:
             self.gone.set_result(None)
 
     async def _settle(self, store: Store) -> None:
-        """Wait until what was committed is durable and all outputs have left."""
+        """Wait until nothing uses the file in a thread, and all outputs have left."""
+        if self.checkpointing is not None:
+            await asyncio.wait({self.checkpointing})
         while not store.log.idle or self.gate.outbox:
             if not self.host.may_release():
                 self.gate.outbox.fail(

@@ -229,11 +229,23 @@ class Host:
         except FileNotFoundError:
             takes_long = False
         takes_long = takes_long or is_marked(path)
-        return await self.off_loop(open_store) if takes_long else open_store()
+        if not takes_long:
+            return open_store()
+        opening = self.off_loop(open_store)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._abandon_opened)
+            raise
 
-    async def off_loop(self, work: Callable[[], T]) -> T:
-        """Run something that waits for the disk in a thread."""
-        return await self.loop.run_in_executor(self._threads, work)
+    def _abandon_opened(self, opening: asyncio.Future[Store]) -> None:
+        """Nobody waits any more for the storage that a thread has opened."""
+        if not opening.cancelled() and opening.exception() is None:
+            self._threads.submit(opening.result().abandon)
+
+    def off_loop(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run something that waits for the disk in a thread. Who stops waiting does not stop it."""
+        return self.loop.run_in_executor(self._threads, work)
 
     async def close(self, activation: Activation, store: Store, why: Leave) -> None:
         """Close an activation's file and let its ownership rest, or go."""

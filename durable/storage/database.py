@@ -77,9 +77,8 @@ class Database:
         self._deadline = float("inf")
         self._trusted = False
         self.in_memory = False
-        self.created_fd: int | None = (
-            None  # of a file we made: closing it would drop SQLite's lock, so it stays open
-        )
+        # To sync the main file by. Closing it would drop SQLite's lock, so it stays open until SQLite has closed its own.
+        self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
         self._inode = 0
         self.connection: apsw.Connection
@@ -90,8 +89,10 @@ class Database:
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
-            size = 0
-        if size > 0:
+            size = None
+        if size == 0:
+            self._remove_empty()
+        if size:
             if is_marked(self.path):
                 self._rewrite()
             self._open_file()
@@ -137,6 +138,18 @@ class Database:
         if not self.is_at_path():  # replaced by its holder, who has let go of it only now
             self.connection.close(True)
             raise _replaced()
+
+    def _remove_empty(self) -> None:
+        """Remove what a power cut has left of a file that was never synced: nothing in it was ever acknowledged.
+
+        It is moved first and looked at again, since another owner may just have put its new file there.
+        """
+        moved = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
+        with suppress(FileNotFoundError):
+            self.path.rename(moved)
+            if moved.stat().st_size > 0:
+                os.link(moved, self.path)
+            moved.unlink()
 
     def _rewrite(self) -> None:
         """Replace the file, which the disk has refused to sync, by a new one with its content. Raises StorageError."""
@@ -198,7 +211,7 @@ class Database:
                 raise FencedError("another owner has created this object's storage") from None
             raise disk_failure(error) from error
         self.connection.close(True)
-        self.created_fd = descriptor
+        self.main_fd = descriptor
         self._open_file()
 
     def close(self) -> None:
@@ -206,9 +219,9 @@ class Database:
         try:
             self.connection.close(True)
         finally:
-            if self.created_fd is not None:
-                os.close(self.created_fd)
-                self.created_fd = None
+            if self.main_fd is not None:
+                os.close(self.main_fd)
+                self.main_fd = None
 
     def remove(self) -> None:
         """Delete the file while its lock is held, so that no other owner can be writing to it.
@@ -222,6 +235,12 @@ class Database:
             ).fetchall()
         self.path.unlink(missing_ok=True)
         self.close()
+
+    def hold_main(self) -> int:
+        """A descriptor to sync the main file by, kept until `close`. Raises OSError."""
+        if self.main_fd is None:
+            self.main_fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        return self.main_fd
 
     def is_at_path(self) -> bool:
         """Whether the path still leads to the file that was opened."""

@@ -29,6 +29,7 @@ class SyncPool:
 
     def __init__(self, threads: int, call_soon: Callable[..., object]) -> None:
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
+        self._named: set[Path] = set()  # directories whose own names are known to be durable
         self._call_soon = call_soon
         self._threads = [
             threading.Thread(target=self._work, name=f"durable-sync-{n}", daemon=True) for n in range(threads)
@@ -39,6 +40,13 @@ class SyncPool:
     def submit(self, job: Job, done: Done) -> None:
         """Run `job` in a thread, then `done(error or None)` on the loop."""
         self._jobs.put((job, done))
+
+    def sync_names(self, folder: Path) -> None:
+        """Make the name of an objects' folder durable, with those of its class's and the volume's; once a process."""
+        for directory in (folder, folder.parent, folder.parent.parent):
+            if directory not in self._named:
+                sync_directory(directory.parent)
+                self._named.add(directory)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -91,13 +99,13 @@ class WalSync:
         self._pool = pool
         self._changed = changed
         self._fd: int | None = None
-        self._created_fd: int | None = None
+        self._main_fd: int | None = None
         self._running = False
         self.failed = False
 
-    def created(self, fd: int) -> None:
-        """The main file is new: the next sync makes it and its place in the directory durable too."""
-        self._created_fd = fd
+    def sync_main_by(self, fd: int) -> None:
+        """The main file, which `fd` is open on, may never have been synced: the next sync makes it and its name durable."""
+        self._main_fd = fd
 
     def appended(self, seq: int) -> None:
         """Commit `seq` is in the log; make it durable soon."""
@@ -127,17 +135,23 @@ class WalSync:
         self._pool.submit(self._sync, lambda error: self._finished(target, error))
 
     def _sync(self) -> None:
-        if self._created_fd is not None:
-            os.fsync(self._created_fd)
-            sync_directory(self._path.parent)
-            sync_directory(self._path.parent.parent)
-            self._created_fd = None
-        if self._fd is None:
-            self._fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        if self._fd is not None:
             os.fdatasync(self._fd)
+            return
+        # Kept only when all of it has succeeded: the first sync is the one that makes the names durable.
+        descriptor = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if self._main_fd is not None:
+                os.fsync(self._main_fd)
+            os.fdatasync(descriptor)
             sync_directory(self._path.parent)
-        else:
-            os.fdatasync(self._fd)
+            if self._main_fd is not None:
+                self._pool.sync_names(self._path.parent)
+                self._main_fd = None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._fd = descriptor
 
     def _finished(self, target: int, error: BaseException | None) -> None:
         self._running = False

@@ -82,21 +82,25 @@ class Store:
         self.claim = claim
         self.took_over = False
         self.database = Database(object_path(root, object_id), clock, statement_timeout, max_bytes)
+        has_log = self._has_log()
         self.database.open()
         try:
-            seq, durable = self._take(object_id, now)
+            seq, durable = self._take(object_id, now, has_log=has_log)
+            self.log = WalSync(self.database.path, pool, durable, changed)
+            self.log.note(seq)
+            if not self.database.in_memory and (has_log or seq <= 1):
+                # Who made the file may have died before its first sync.
+                self.log.sync_main_by(self.database.hold_main())
         except BaseException:
             self.database.close()
             raise
-        self.log = WalSync(self.database.path, pool, durable, changed)
-        self.log.note(seq)
         self.transactions = Transactions(self.database, claim.epoch, claim.incarnation, seq)
         self.kv = KeyValue(self.database, self.transactions)
         self.sql = Sql(self.database, self.transactions)
         self.metadata = Metadata(self.database, self.transactions)
         self._was_in_memory = self.database.in_memory
 
-    def _take(self, object_id: ObjectId, now: int) -> tuple[int, int]:
+    def _take(self, object_id: ObjectId, now: int, *, has_log: bool) -> tuple[int, int]:
         """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
         database, claim = self.database, self.claim
         if database.in_memory:
@@ -121,7 +125,7 @@ class Store:
             if epoch == POISONED:
                 raise self._poisoned()
             if (epoch, incarnation) == claim:
-                return seq, seq - (1 if self._leftover_log() else 0)
+                return seq, seq - (1 if has_log else 0)
             if epoch >= claim.epoch:
                 raise EpochTooOldError(epoch)
             self.took_over = True
@@ -144,7 +148,8 @@ class Store:
         busy.retryable = True
         return busy
 
-    def _leftover_log(self) -> bool:
+    def _has_log(self) -> bool:
+        """Whether a log lies beside the file: its owner has died, with commits in it that nobody may have synced."""
         try:
             return Path(f"{self.database.path}-wal").stat().st_size > 0
         except FileNotFoundError:
@@ -157,8 +162,7 @@ class Store:
         seq = self.transactions.commit()
         if self._was_in_memory:
             self._was_in_memory = False
-            if self.database.created_fd is not None:
-                self.log.created(self.database.created_fd)
+            self.log.sync_main_by(self.database.hold_main())
         return seq
 
     @property

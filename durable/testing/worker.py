@@ -126,7 +126,11 @@ class LocalWorker:
         del self._cluster.workers[self.id]
         self.lease.close()
         await self._endpoint.stop()
-        for activation in self.host.activations.values():
+        activations = list(self.host.activations.values())
+        copying = [one.checkpointing for one in activations if one.checkpointing is not None]
+        if copying:
+            await asyncio.wait(copying)  # a thread cannot be killed
+        for activation in activations:
             _abandon(activation)
         await self._end()
 
@@ -150,6 +154,6 @@ def _abandon(activation: Activation) -> None:
     with contextlib.suppress(apsw.Error):
         store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     store.database.connection.close(True)
-    if store.database.created_fd is not None:
-        os.close(store.database.created_fd)
-        store.database.created_fd = None
+    if store.database.main_fd is not None:
+        os.close(store.database.main_fd)
+        store.database.main_fd = None

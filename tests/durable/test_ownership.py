@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from durable.errors import FencedError, UnavailableError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError
+from durable.storage.database import BusyFileError, Database
 from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, EpochTooOldError, object_path
 from durable.testing import LocalObjects, local_objects
@@ -336,3 +337,27 @@ class TestImpatient:
 def test_O5_a_file_lies_under_its_class_and_the_first_digits_of_its_id(tmp_path: Path) -> None:
     object_id = id_from_name("Lab", "x")
     assert object_path(tmp_path, object_id) == tmp_path / "Lab" / str(object_id)[:2] / f"{object_id}.sqlite3"
+
+
+async def test_O7_a_lease_lost_while_a_thread_copies_the_log_waits_for_the_thread(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, go, copied = threading.Event(), threading.Event(), []
+    checkpoint = Database.checkpoint
+
+    def slow_checkpoint(database: Database) -> None:
+        copying.set()
+        assert go.wait(10)
+        checkpoint(database)
+        copied.append(database)
+
+    monkeypatch.setattr("durable.storage.store.CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(Database, "checkpoint", slow_checkpoint)
+    assert await lab().increment() == 1
+    await asyncio.to_thread(copying.wait, 10)
+    dropping = asyncio.create_task(local.host.drop_all())
+    await asyncio.sleep(0.01)
+    assert not dropping.done()
+    go.set()
+    await dropping
+    assert len(copied) == 1  # on an open file

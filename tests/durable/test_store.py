@@ -101,6 +101,20 @@ def test_S9_a_damaged_file_is_told_as_such(tmp_path: Path, pool: SyncPool) -> No
         open_store(tmp_path, pool)
 
 
+def test_S9_an_empty_file_that_a_power_cut_has_left_is_no_file(tmp_path: Path, pool: SyncPool) -> None:
+    file_of(tmp_path).parent.mkdir(parents=True)
+    file_of(tmp_path).touch()
+    store = open_store(tmp_path, pool)
+    assert not store.has_file
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.close()
+    assert [path.name for path in file_of(tmp_path).parent.iterdir()] == [file_of(tmp_path).name]
+    store = open_store(tmp_path, pool)
+    assert store.kv.get("key") == 1
+    store.abandon()
+
+
 def test_S9_another_objects_file_is_not_taken_for_ones_own(tmp_path: Path, pool: SyncPool) -> None:
     store = open_store(tmp_path, pool, name="other")
     store.kv.put_many({"key": 1})
@@ -244,7 +258,7 @@ def test_S13_a_noted_commit_waits_for_the_next_sync(synced: Synced) -> None:
 
 def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp_path: Path) -> None:
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    synced.log.created(fd)
+    synced.log.sync_main_by(fd)
     synced.log.appended(1)
     synced.pool.finish()
     os.fstat(fd)  # still open: closing it would drop SQLite's lock
