@@ -4,12 +4,15 @@ Invariants:
 - One connection per file, ever: the file is locked exclusively while it is open, and never opened beside SQLite by the
   owner's process (closing such a descriptor would drop the lock).
 - An object that never wrote lives in memory; its first write turns it into a file.
+- The log stays beside the file when it is closed, emptied: making and deleting it would cost more than all else that
+  opening does. So a log that is there says nothing; one that is not empty does.
 - Statements of the object's class are "untrusted": the authorizer refuses them the runtime's own tables and everything
   that would break the one-transaction-per-event rule. Statements of the runtime run inside `trusted()`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -113,6 +116,7 @@ class Database:
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
+            self._keep_log(True)
             with self.trusted():
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
@@ -124,6 +128,11 @@ class Database:
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
+
+    def _keep_log(self, keep: bool) -> None:
+        """Whether closing leaves the emptied log where it is, or deletes it."""
+        wanted = ctypes.c_int(keep)
+        self.connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(wanted))
 
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):
@@ -155,7 +164,7 @@ class Database:
         self._open_file()
 
     def close(self) -> None:
-        """Checkpoint everything into the main file, truncate the log, and let go of the file."""
+        """Checkpoint everything into the main file, empty the log, and let go of the file."""
         try:
             self.connection.close(True)
         finally:
@@ -169,6 +178,7 @@ class Database:
         The epoch is poisoned first: who has opened the file meanwhile, and gets the lock when we close, then sees that
         it is gone. The log is given up before, since closing deletes it by name, and the name may be another's by then.
         """
+        self._keep_log(False)
         with self.trusted():
             self.cursor.execute(
                 f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
