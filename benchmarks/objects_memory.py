@@ -36,6 +36,7 @@ async def awake(plan: Plan) -> AsyncIterator[Figure]:
             [lambda stub=stub: stub.burst(BURST_VALUES, BURST_BYTES) for stub in stubs], AT_ONCE
         )
         right = read == [BURST_VALUES * BURST_BYTES] * len(stubs)
+        await running.wait_until_active(len(warm) + len(stubs))
         for figure in _per_object("after a burst of 1 MiB", empty, holding(pid), stubs, right):
             yield figure
         await spread([lambda stub=stub: running.evict(stub) for stub in stubs], AT_ONCE)

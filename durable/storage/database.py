@@ -27,6 +27,7 @@ from .authorizer import authorize
 from .schema import SCHEMA
 
 CACHE_KIB = 512
+SMALL_CACHE_BYTES = 64 * 1024  # a cache up to this is not worth giving back
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock: well under a millisecond
 POISONED = 2**62
 """The epoch in a file that is being removed: no claim is above it."""
@@ -39,6 +40,16 @@ FULL_DISK_BYTES = (
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _template: list[bytes] = []
+
+
+def take_no_memory_in_advance() -> None:
+    """Have SQLite allocate what it needs only ("lookaside" takes 48 KiB a connection, and is no faster here).
+
+    For the whole process, before its first connection; raises apsw.MisuseError later.
+    """
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
+    apsw.initialize()
 
 
 def template() -> bytes:
@@ -121,10 +132,12 @@ class Database:
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
                 self.cursor.execute(
-                    f"PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{CACHE_KIB};"
+                    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL;"
                     "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576; BEGIN IMMEDIATE; ROLLBACK;"
-                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}"
+                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}",
+                    can_cache=False,
                 ).fetchall()
+                self._empty_cache()
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
@@ -133,6 +146,23 @@ class Database:
         """Whether closing leaves the emptied log where it is, or deletes it."""
         wanted = ctypes.c_int(keep)
         self.connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(wanted))
+
+    def _empty_cache(self) -> None:
+        """Give back the page cache, and keep SQLite from taking more than it needs for the next one.
+
+        The first page of an empty cache would bring memory for 20, unless the cache may have one or two only.
+        """
+        self.cursor.execute("PRAGMA cache_size=1", can_cache=False).fetchall()
+        self.connection.release_memory()
+        again = f"SELECT 1 FROM _do_meta; PRAGMA cache_size=-{CACHE_KIB}"
+        self.cursor.execute(again, can_cache=False).fetchall()
+
+    def shrink(self) -> None:
+        """Give back memory that is not worth keeping while nobody asks for anything. Between events only."""
+        used, _ = self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+        if used > SMALL_CACHE_BYTES and not self.in_memory:
+            with self.trusted():
+                self._empty_cache()
 
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):

@@ -169,6 +169,10 @@ class Store:
         """Copy the log into the main file (waits for the disk; run it in a thread, between events)."""
         self.database.checkpoint()
 
+    def shrink(self) -> None:
+        """Give back memory that a burst has left, between events."""
+        self.database.shrink()
+
     def close(self) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running."""
         self.log.close()

@@ -11,7 +11,7 @@ import pytest
 
 from durable.errors import StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, DamagedFileError
+from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, DamagedFileError
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
 from durable.storage.store import Claim, object_path
@@ -68,6 +68,24 @@ def test_G7_a_file_keeps_who_it_is(tmp_path: Path, pool: SyncPool) -> None:
     assert (known["class_key"], known["name"], known["epoch"], known["incarnation"]) == ("Lab", "x", 3, "w")
     store.close()
     assert Path(f"{file_of(tmp_path)}-wal").stat().st_size == 0  # closing leaves everything in one file
+
+
+def test_memory_that_a_burst_has_left_is_given_back_and_nothing_else(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    values = {f"key{number}": bytes(16_384) for number in range(20)}
+    store.kv.put_many(values)
+    store.commit()
+
+    def cached() -> int:
+        return store.database.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    before = cached()
+    store.shrink()
+    assert cached() < SMALL_CACHE_BYTES < before
+    assert store.kv.get_many(values) == values
+    store.close()
 
 
 def test_S9_after_SQLite_gave_the_transaction_up_the_event_can_only_fail(
