@@ -17,6 +17,7 @@ from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, Sock
 from durable.errors import DurableError, error_from_wire
 from durable.identity import ObjectId
 
+from .latch import Latch
 from .outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,19 @@ class HubSocket:
         closing: the object (or the gateway) wants it closed: (code, reason).
     """
 
+    __slots__ = (
+        "_wanted_close",
+        "accepted",
+        "channel",
+        "closing",
+        "frames",
+        "id",
+        "opened",
+        "outgoing",
+        "room",
+        "unanswered",
+    )
+
     def __init__(
         self, socket_id: str, channel: Channel, outgoing: Outgoing, wanted_close: Callable[[], None]
     ) -> None:
@@ -44,8 +58,7 @@ class HubSocket:
         self.closing: tuple[int, str] | None = None
         self.frames = 0
         self.unanswered = 0
-        self.room = asyncio.Event()
-        self.room.set()
+        self.room = Latch()
         self._wanted_close = wanted_close
 
     def close(self, code: int, reason: str) -> None:
@@ -59,6 +72,8 @@ class HubSocket:
 
 class ObjectSockets:
     """The sockets of one object that are held here."""
+
+    __slots__ = ("auto", "channel", "sockets")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
