@@ -9,6 +9,7 @@ from typing import Any
 
 from .figures import Figure, percentile, tell
 from .plan import Plan
+from .processes import busy_seconds
 from .service import Service, service, spread
 from .subjects.objects import Subject, Wakeful
 
@@ -37,15 +38,18 @@ async def _put_to_sleep(running: Service, stubs: list[Any], *, released: bool = 
 async def _woken(running: Service, stubs: list[Any], plan: Plan) -> AsyncIterator[Figure]:
     for released, kind in ((False, "with a resting owner"), (True, "with a fresh claim")):
         tell(f"waking {len(stubs)} objects {kind}")
-        middles, ends, rates = [], [], []
+        (worker,) = running.processes.worker_pids()
+        middles, ends, rates, costs = [], [], [], []
         right = True
         for _ in range(plan.rounds):
             await _put_to_sleep(running, stubs, released=released)
             latencies = []
+            busy = busy_seconds(worker)
             for stub in stubs:
                 begun = time.perf_counter()
                 right = await stub.value() == 7 and right
                 latencies.append(time.perf_counter() - begun)
+            costs.append((busy_seconds(worker) - busy) / len(stubs) * 1000)
             middles.append(percentile(latencies, 0.5) * 1000)
             ends.append(percentile(latencies, 0.99) * 1000)
             await _put_to_sleep(running, stubs, released=released)
@@ -55,21 +59,25 @@ async def _woken(running: Service, stubs: list[Any], plan: Plan) -> AsyncIterato
         aim = None if released else AIM_MS
         yield Figure(f"activation {kind}, p50", "ms", tuple(middles), aim=aim, right=right)
         yield Figure(f"activation {kind}, p99", "ms", tuple(ends), right=right)
+        yield Figure(f"activation {kind}, worker's processor time", "ms", tuple(costs), right=right)
         yield Figure(f"activations {kind}, {AT_ONCE} at once", "per second", tuple(rates), right=right)
 
 
 async def _made(running: Service, plan: Plan) -> AsyncIterator[Figure]:
     tell(f"making {plan.activations} new objects")
+    (worker,) = running.processes.worker_pids()
     numbers = count()
-    middles, ends, rates = [], [], []
+    middles, ends, rates, costs = [], [], [], []
     right = True
     for _ in range(plan.rounds):
         latencies = []
+        busy = busy_seconds(worker)
         for _ in range(plan.activations):
             stub = Subject.namespace.get_by_name(f"new-{next(numbers)}")
             begun = time.perf_counter()
             right = await stub.add(7) == 7 and right
             latencies.append(time.perf_counter() - begun)
+        costs.append((busy_seconds(worker) - busy) / plan.activations * 1000)
         middles.append(percentile(latencies, 0.5) * 1000)
         ends.append(percentile(latencies, 0.99) * 1000)
         stubs = [Subject.namespace.get_by_name(f"new-{next(numbers)}") for _ in range(plan.activations)]
@@ -78,4 +86,5 @@ async def _made(running: Service, plan: Plan) -> AsyncIterator[Figure]:
         rates.append(len(stubs) / took)
     yield Figure("new object with its first durable write, p50", "ms", tuple(middles), right=right)
     yield Figure("new object with its first durable write, p99", "ms", tuple(ends), right=right)
+    yield Figure("new object, worker's processor time", "ms", tuple(costs), right=right)
     yield Figure(f"new objects, {AT_ONCE} at once", "per second", tuple(rates), right=right)

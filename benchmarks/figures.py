@@ -48,7 +48,9 @@ class Figure:
         """A row of the table."""
         low, high = (_short(value) for value in self.spread)
         several = f"{low} to {high}" if len(self.rounds) > 1 else ""
-        aim = "" if self.aim is None else f"{_short(self.aim)} {'met' if self.median <= self.aim else 'MISSED'}"
+        aim = (
+            "" if self.aim is None else f"{_short(self.aim)} {'met' if self.median <= self.aim else 'MISSED'}"
+        )
         return (
             f"{self.name:62} {_short(self.median):>9} {self.unit:10} {several:18} {aim:12}"
             f"{'' if self.right else ' WRONG'}"

@@ -51,7 +51,7 @@ async def awake(plan: Plan) -> AsyncIterator[Figure]:
 def _evicted(running: Service, pid: int, empty: Holding, count: int) -> Figure:
     left = holding(pid)
     return Figure(
-        "memory left of each object when all are evicted again",
+        "memory that the worker keeps of each when all are evicted",
         "KiB",
         ((left.kib - empty.kib) / count,),
         right=left.descriptors <= empty.descriptors + 4 and running.processes.worker_pids() == [pid],
@@ -99,9 +99,7 @@ async def asleep(plan: Plan) -> AsyncIterator[Figure]:
             held.append(holding(pid))
         right = right and _files(running) == left
         warmed, full = held
-        yield Figure(
-            f"worker's memory with {left:,} objects asleep", "MiB", (full.kib / 1024,), right=right
-        )
+        yield Figure(f"worker's memory with {left:,} objects asleep", "MiB", (full.kib / 1024,), right=right)
         yield Figure(
             f"memory of each sleeping object (from {warm:,} to {left:,})",
             "KiB",

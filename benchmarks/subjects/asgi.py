@@ -14,7 +14,9 @@ from .consumers import SubjectSocket
 Scope = dict[str, Any]
 
 
-async def http(scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+async def http(
+    scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
     """Everything else is the project's."""
     await project_application(scope, receive, send)
 

@@ -112,9 +112,7 @@ class ObjectSocketConsumer:
             return
         await self._serve(hub, target.stub.id, _take_hello(scope, target.user), receive, send)
 
-    async def _serve(
-        self, hub: Hub, object_id: ObjectId, hello: bytes, receive: Receive, send: Send
-    ) -> None:
+    async def _serve(self, hub: Hub, object_id: ObjectId, hello: bytes, receive: Receive, send: Send) -> None:
         socket: HubSocket
         closers: list[asyncio.Task[None]] = []
         serving = asyncio.current_task()

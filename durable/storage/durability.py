@@ -28,6 +28,9 @@ class SyncPool:
     """
 
     def __init__(self, threads: int, call_soon: Callable[..., object]) -> None:
+        self.placed: set[Path] = (
+            set()
+        )  # directories whose own place is known to be durable; 256 a class at most
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._call_soon = call_soon
         self._threads = [
@@ -90,6 +93,7 @@ class WalSync:
         self._changed = changed
         self._fd: int | None = None
         self._created_fd: int | None = None
+        self._placed = False  # the log's entry in its directory is durable
         self._running = False
         self._failed = False
 
@@ -125,17 +129,24 @@ class WalSync:
         self._pool.submit(self._sync, lambda error: self._finished(target, error))
 
     def _sync(self) -> None:
-        if self._created_fd is not None:
-            os.fsync(self._created_fd)
-            sync_directory(self._path.parent)
-            sync_directory(self._path.parent.parent)
-            self._created_fd = None
+        created, self._created_fd = self._created_fd, None
+        if created is not None:
+            os.fsync(created)
         if self._fd is None:
             self._fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-            os.fdatasync(self._fd)
-            sync_directory(self._path.parent)
-        else:
-            os.fdatasync(self._fd)
+        os.fdatasync(self._fd)
+        if not self._placed:
+            self._place(new=created is not None)
+            self._placed = True
+
+    def _place(self, *, new: bool) -> None:
+        """Make the files' places in their directory durable, and, where the object is new, the directory's own."""
+        folder = self._path.parent
+        sync_directory(folder)
+        if new and folder not in self._pool.placed:
+            sync_directory(folder.parent)
+            sync_directory(folder.parent.parent)
+            self._pool.placed.add(folder)
 
     def _finished(self, target: int, error: BaseException | None) -> None:
         self._running = False
@@ -147,6 +158,14 @@ class WalSync:
         self._changed(None)
         if self.appended_to > self.durable and not self._running:
             self._start()
+
+    def rest(self) -> None:
+        """Let go of the log's descriptor until the next sync, unless one is running.
+
+        No failure is lost: the kernel tells of an error that nobody has seen also through a descriptor opened later.
+        """
+        if self.idle:
+            self.close()
 
     def close(self) -> None:
         """Let go of the log. No sync may be running."""

@@ -170,8 +170,9 @@ class Store:
         self.database.checkpoint()
 
     def shrink(self) -> None:
-        """Give back memory that a burst has left, between events."""
+        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor."""
         self.database.shrink()
+        self.log.rest()
 
     def close(self) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running."""

@@ -11,6 +11,7 @@ import pytest
 
 from durable.errors import StorageError
 from durable.identity import id_from_name
+from durable.storage import durability
 from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, DamagedFileError
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
@@ -70,9 +71,7 @@ def test_G7_a_file_keeps_who_it_is(tmp_path: Path, pool: SyncPool) -> None:
     assert Path(f"{file_of(tmp_path)}-wal").stat().st_size == 0  # closing leaves everything in one file
 
 
-def test_memory_that_a_burst_has_left_is_given_back_and_nothing_else(
-    tmp_path: Path, pool: SyncPool
-) -> None:
+def test_memory_that_a_burst_has_left_is_given_back_and_nothing_else(tmp_path: Path, pool: SyncPool) -> None:
     store = open_store(tmp_path, pool)
     values = {f"key{number}": bytes(16_384) for number in range(20)}
     store.kv.put_many(values)
@@ -189,8 +188,11 @@ class Synced:
 
     def __init__(self, path: Path) -> None:
         self.pool, self.told = ManualPool(), []  # type: ignore[var-annotated]
+        self.log = self.another(path)
+
+    def another(self, path: Path) -> WalSync:
         Path(f"{path}-wal").touch()
-        self.log = WalSync(path, self.pool, 0, self.told.append)
+        return WalSync(path, self.pool, 0, self.told.append)
 
 
 @pytest.fixture
@@ -237,6 +239,41 @@ def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp
     synced.pool.finish()
     os.fstat(fd)  # still open: closing it would drop SQLite's lock
     os.close(fd)
+    synced.log.close()
+
+
+def test_G4_the_directories_of_a_new_file_are_made_durable_too_once(
+    synced: Synced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directories: list[Path] = []
+    monkeypatch.setattr(durability, "sync_directory", directories.append)
+    above = [tmp_path, tmp_path.parent, tmp_path.parent.parent]
+    for log, expected in ((synced.log, above), (synced.another(tmp_path / "other"), [tmp_path])):
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        log.created(fd)
+        for seq in (1, 2):
+            log.appended(seq)
+            synced.pool.finish()
+        assert directories == expected
+        directories.clear()
+        log.close()
+        os.close(fd)
+
+
+def test_a_resting_log_holds_no_descriptor_and_syncs_again(synced: Synced) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    before = descriptors()
+    synced.log.appended(1)
+    synced.log.rest()  # not while a sync is under way
+    synced.pool.finish()
+    assert descriptors() == before + 1
+    synced.log.rest()
+    assert descriptors() == before
+    synced.log.appended(2)
+    synced.pool.finish()
+    assert synced.log.durable == 2
     synced.log.close()
 
 
