@@ -33,6 +33,7 @@ async def _put_to_sleep(running: Service, stubs: list[Any], *, released: bool = 
     await spread([lambda stub=stub: running.evict(stub) for stub in stubs], 16)
     if released:
         await spread([lambda stub=stub: running.release(stub) for stub in stubs], 16)
+    await running.wait_until_quiet()
 
 
 async def _woken(running: Service, stubs: list[Any], plan: Plan) -> AsyncIterator[Figure]:

@@ -19,8 +19,11 @@ from durable.core.envelope import Target
 from durable.runtime.namespace import dispatch
 from tests.running_service import RunningService, running_service
 
+from .processes import busy_seconds
+
 SETTINGS = "benchmarks.subjects.settings"
 PATIENCE = 300.0  # seconds that objects may take to fall asleep
+QUIET_SECONDS, QUIET_SHARE = 1.0, 0.05  # a process that uses less of a processor than this has nothing to do
 RENEWED_SECONDS = 3.5  # in which every worker has said anew how many objects it has
 
 
@@ -49,6 +52,14 @@ class Service:
                 await asyncio.sleep(0.1)
                 if await self.active() != count:
                     since = loop.time()
+
+    async def wait_until_quiet(self) -> None:
+        """Return when no worker has anything left to do, such as writing the catalog. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            before, now = -1.0, 0.0
+            while now - before > QUIET_SHARE * QUIET_SECONDS:
+                await asyncio.sleep(QUIET_SECONDS)
+                before, now = now, sum(map(busy_seconds, self.processes.worker_pids()))
 
     async def evict(self, stub: Any) -> None:
         """Put an object to sleep; it is asleep when this returns."""
@@ -88,9 +99,15 @@ async def spread(work: Iterable[Callable[[], Awaitable[Any]]], at_once: int) -> 
     results: list[Any] = []
 
     async def one_after_another() -> None:
-        for one in rest:
-            results.append(await one())
+        results.extend([await one() for one in rest])
 
     started = time.perf_counter()
     await asyncio.gather(*itertools.starmap(one_after_another, [()] * at_once))
     return results, time.perf_counter() - started
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return when the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what other processes do tells no Event
+            await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from .figures import Figure, tell
 from .plan import Plan
 from .processes import Holding, holding
-from .service import Service, service
+from .service import Service, service, until
 from .subjects.objects import Hasty
 
 AIM_KIB = 20.0
@@ -125,17 +125,13 @@ async def _all_hear(rooms: Sequence[str], idlers: list[Idler]) -> bool:
     """Whether a frame from each object reaches every one of its sockets once."""
     for room in dict.fromkeys(rooms):
         await Hasty.namespace.get_by_name(room).echo("hello")
-    async with asyncio.timeout(OPEN_SECONDS):
-        while not all(idler.texts for idler in idlers):
-            await asyncio.sleep(0.05)
+    await until(lambda: all(idler.texts for idler in idlers), OPEN_SECONDS)
     return all(idler.texts == 1 and not idler.ended for idler in idlers)
 
 
 async def _let_go(running: Service, gateway: int, before: Holding) -> None:
     """Return when the gateway and the objects have noticed that the clients have gone."""
-    async with asyncio.timeout(OPEN_SECONDS):
-        while holding(gateway).descriptors > before.descriptors + 2:
-            await asyncio.sleep(0.1)
+    await until(lambda: holding(gateway).descriptors <= before.descriptors + 2, OPEN_SECONDS)
     await running.wait_until_active(0)
 
 
