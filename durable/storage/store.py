@@ -121,9 +121,10 @@ class Store:
             if epoch >= claim.epoch:
                 raise EpochTooOldError(epoch)
             self.took_over = True
-            database.run("BEGIN IMMEDIATE")
+            database.begin()
             database.run("UPDATE _do_meta SET epoch = ?1, incarnation = ?2, seq = ?3", (*claim, seq + 1))
             database.run("COMMIT")
+            database.ended()
         except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
             raise DamagedFileError(f"this object's file is damaged: {error}", delivered="no") from error
         except apsw.Error as error:

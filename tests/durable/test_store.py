@@ -15,7 +15,7 @@ from durable.storage import durability
 from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, DamagedFileError
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
-from durable.storage.store import Claim, object_path
+from durable.storage.store import Claim, Store, object_path
 from tests.durable.conftest import open_store
 
 PATH = Path("Lab")
@@ -69,6 +69,47 @@ def test_G7_a_file_keeps_who_it_is(tmp_path: Path, pool: SyncPool) -> None:
     assert (known["class_key"], known["name"], known["epoch"], known["incarnation"]) == ("Lab", "x", 3, "w")
     store.close()
     assert Path(f"{file_of(tmp_path)}-wal").stat().st_size == 0  # closing leaves everything in one file
+
+
+def synchronous(store: Store) -> str:
+    return ("OFF", "NORMAL", "FULL")[store.database.row("PRAGMA synchronous")[0]]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_only_the_first_transaction_in_an_empty_log_leaves_the_header_to_our_own_sync(
+    tmp_path: Path, pool: SyncPool, end: str
+) -> None:
+    store = open_store(tmp_path, pool)
+    for expected in ("OFF", "NORMAL"):
+        store.kv.put_many({"key": 1})
+        assert synchronous(store) == expected
+        store.commit() if end == "commit" else store.transactions.rollback()
+        assert synchronous(store) == "NORMAL"
+    store.kv.put_many({"key": 2})
+    store.commit()
+    store.close()
+    again = open_store(tmp_path, pool)
+    assert synchronous(again) == "NORMAL"
+    again.kv.put_many({"key": 3})
+    assert synchronous(again) == "OFF"  # the log was emptied
+    again.transactions.rollback()
+    again.abandon()
+
+
+def test_G7_a_log_that_a_dead_owner_left_gets_its_header_synced_by_SQLite(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    store.abandon()
+    again = open_store(tmp_path, pool)
+    assert again.kv.get("key") == 1
+    again.kv.put_many({"key": 2})
+    assert synchronous(again) == "NORMAL"
+    again.commit()
+    again.close()
 
 
 def test_memory_that_a_burst_has_left_is_given_back_and_nothing_else(tmp_path: Path, pool: SyncPool) -> None:
