@@ -1,34 +1,80 @@
-"""`python -m benchmarks`: measure the running service; print a table and keep the figures."""
+"""`python -m benchmarks`: measure the running service, or what the runtime itself costs; print tables and keep the figures."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
-import time
-from pathlib import Path
 
+from . import figures
 from .counters import Measured, Service, hot_counter, limited, many_counters, reads
+from .plan import FULL, QUICK, TINY
 
-RESULTS = Path(__file__).parent / "results"
+SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
+SUITES = ("counters", "runtime")
+PARTS = ("calls", "link", "activations", "awake", "asleep", "sockets")
 
 
 def main() -> int:
-    """Run every workload; 1 when one of them was answered wrongly."""
+    """Run the suites that were asked for; 1 when something was answered wrongly, 2 when there was nothing to measure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the service that runs at URL (start it with `make run`, or `manage.py serve` with API_AUTH=open).",
-    )
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where it runs (default: %(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=5.0, help="per workload and round (default: %(default)s)"
+        description="counters: what the service that runs at URL answers over HTTP (start it with `make run`, or `manage.py serve` with "
+        "API_AUTH=open). runtime: what calls, activations, objects and sockets cost, on services of its own. Figures are kept as JSON under "
+        "benchmarks/results/.",
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="the median round is shown (default: %(default)s)"
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"{', '.join(SUITES)} (default: both), or parts of runtime: {', '.join(PARTS)}",
+    )
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        default="full",
+        help="of runtime: full takes about 15 minutes, quick 5, tiny shows that it works (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--url",
+        default="http://127.0.0.1:8000",
+        help="of counters: where the service runs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="of counters: per workload and round (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of counters: the median round is shown (default: %(default)s)"
     )
     options = parser.parse_args()
+    unknown = set(options.suites) - {*SUITES, *PARTS}
+    if unknown:
+        parser.error(f"there is no suite {', '.join(sorted(unknown))}")
+    wanted = options.suites or list(SUITES)
+    parts = [part for part in PARTS if part in wanted or "runtime" in wanted]
+    statuses = []
+    if "counters" in wanted:
+        statuses.append(_counters(options))
+    if parts:
+        statuses.append(_runtime(parts, options))
+    return max(statuses)
+
+
+def _runtime(parts: list[str], options: argparse.Namespace) -> int:
+    from .runtime import measure  # loads Django
+
+    print(figures.HEADING, flush=True)
+    kept = measure(SIZES[options.size], parts, lambda figure: print(figure.line(), flush=True))
+    path = figures.keep("runtime", {"size": options.size, "figures": [figure.as_json() for figure in kept]})
+    print(
+        f"\nmedians; everything ran on this machine, which did other things too if its load says so; {path}"
+    )
+    return 0 if all(figure.right for figure in kept) else 1
+
+
+def _counters(options: argparse.Namespace) -> int:
     service = Service(options.url, options.seconds)
     try:
         service.value("bench-hot")
@@ -48,16 +94,16 @@ def main() -> int:
     kept = []
     for workload in workloads:
         rounds = sorted((workload() for _ in range(options.rounds)), key=lambda one: one.result.per_second)
-        show(rounds[len(rounds) // 2], all(one.right for one in rounds))
+        _show(rounds[len(rounds) // 2], all(one.right for one in rounds))
         kept.append([one.as_json() for one in rounds])
-    path = keep(kept, options)
+    path = figures.keep("counters", {"seconds": options.seconds, "rounds": kept})
     print(
         f"\nmedian of {options.rounds} rounds of {options.seconds:g} s; the generator ran beside the service; {path}"
     )
     return 0 if all(one["right"] for rounds in kept for one in rounds) else 1
 
 
-def show(one: Measured, right: bool) -> None:
+def _show(one: Measured, right: bool) -> None:
     """One line of the table."""
     result = one.result
     print(
@@ -65,22 +111,6 @@ def show(one: Measured, right: bool) -> None:
         f"{result.percentile(0.99):8.2f}  {'yes' if right else 'NO'}",
         flush=True,
     )
-
-
-def keep(kept: list[object], options: argparse.Namespace) -> Path:
-    """Write the figures with what they were measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"counters-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    machine = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processors": os.cpu_count(),
-        "load": os.getloadavg(),
-    }
-    path.write_text(
-        json.dumps({"machine": machine, "seconds": options.seconds, "rounds": kept}, indent=2) + "\n"
-    )
-    return path
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ class RawPath:
         root = scope.get("root_path", "")
         if root and path.startswith(root):
             path = path[len(root) :]
-        await self.router({**scope, "path_remaining": path}, receive, send)
+        scope["path_remaining"] = path  # in place: a copy would live as long as the connection
+        await self.router(scope, receive, send)
 
 
 async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,6 +18,7 @@ from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, Sock
 from durable.errors import DurableError, error_from_wire
 from durable.identity import ObjectId
 
+from .latch import Latch
 from .outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,20 @@ class HubSocket:
         answered_at: when this gateway last answered in the object's place (ms since the epoch), if it has.
     """
 
+    __slots__ = (
+        "_wanted_close",
+        "accepted",
+        "answered_at",
+        "channel",
+        "closing",
+        "frames",
+        "id",
+        "opened",
+        "outgoing",
+        "room",
+        "unanswered",
+    )
+
     def __init__(
         self, socket_id: str, channel: Channel, outgoing: Outgoing, wanted_close: Callable[[], None]
     ) -> None:
@@ -47,8 +62,7 @@ class HubSocket:
         self.answered_at: int | None = None
         self.frames = 0
         self.unanswered = 0
-        self.room = asyncio.Event()
-        self.room.set()
+        self.room = Latch()
         self._wanted_close = wanted_close
 
     def close(self, code: int, reason: str) -> None:
@@ -62,6 +76,8 @@ class HubSocket:
 
 class ObjectSockets:
     """The sockets of one object that are held here."""
+
+    __slots__ = ("auto", "channel", "sockets")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel

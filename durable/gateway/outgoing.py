@@ -34,7 +34,7 @@ class Outgoing:
         self._send = send
         self._limit = limit
         self._overrun = overrun
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[Frame] | None = None  # an empty one would cost 760 bytes
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
         self._dead = False
@@ -46,7 +46,9 @@ class Outgoing:
         if self._writing is None:
             self._start(message)
             return
-        if volatile is not None:
+        if self._waiting is None:
+            self._waiting = deque()
+        elif volatile is not None:
             for index, (name, _, old) in enumerate(self._waiting):
                 if name == volatile:
                     self._waiting[index] = (volatile, message, size)
@@ -55,8 +57,7 @@ class Outgoing:
         self._waiting.append((volatile, message, size))
         self._bytes += size
         if self._bytes > self._limit:
-            self._waiting.clear()
-            self._bytes = 0
+            self._forget_waiting()
             self._overrun()
 
     def _start(self, message: dict[str, Any]) -> None:
@@ -79,10 +80,15 @@ class Outgoing:
             _, message, size = self._waiting.popleft()
             self._bytes -= size
             self._start(message)
+        if not self._waiting:
+            self._waiting = None
 
     def _give_up(self) -> None:
         self._dead = True
-        self._waiting.clear()
+        self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
+        self._waiting = None
         self._bytes = 0
 
     async def finish(self, message: dict[str, Any], seconds: float) -> None:

@@ -81,7 +81,7 @@ class ObjectSocketConsumer:
         return application
 
     async def connect(self, scope: Scope) -> SocketTarget:
-        """Which object the socket is for; raise SocketRefused to refuse it."""
+        """Which object the socket is for; raise SocketRefused to refuse it. `scope["headers"]` is there until it returns."""
         raise NotImplementedError
 
     def screen(self, message: str | bytes) -> str | None:
@@ -97,8 +97,7 @@ class ObjectSocketConsumer:
         """Serve one connection."""
         if (await receive())["type"] != "websocket.connect":
             return
-        headers = dict(scope["headers"])
-        if not _hosts.allows(headers) or not origin_allowed(scope, headers):
+        if not _may_come(scope):
             await send({"type": "websocket.close", "code": 1008})  # refuses the handshake: HTTP 403
             return
         try:
@@ -111,11 +110,9 @@ class ObjectSocketConsumer:
             log.warning("a socket cannot be opened: %s", error)
             await _refuse(send, TOO_SLOW, "try again")
             return
-        await self._serve(hub, target, scope, receive, send)
+        await self._serve(hub, target.stub.id, _take_hello(scope, target.user), receive, send)
 
-    async def _serve(
-        self, hub: Hub, target: SocketTarget, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _serve(self, hub: Hub, object_id: ObjectId, hello: bytes, receive: Receive, send: Send) -> None:
         socket: HubSocket
         closers: list[asyncio.Task[None]] = []
         serving = asyncio.current_task()
@@ -127,8 +124,8 @@ class ObjectSocketConsumer:
         outgoing = Outgoing(
             send, durable_settings().max_socket_buffer, lambda: socket.close(TOO_SLOW, "too slow to keep up")
         )
-        object_id: ObjectId = target.stub.id
-        socket = hub.open(object_id, _hello(scope, target.user), outgoing, want_close)
+        socket = hub.open(object_id, hello, outgoing, want_close)
+        del hello
         code, reason = 1006, ""
         try:
             async with asyncio.timeout(OPEN_SECONDS):
@@ -187,7 +184,17 @@ class ObjectSocketConsumer:
                 socket.outgoing.push({"type": "websocket.send", "text": answer}, len(answer))
 
 
-def _hello(scope: Scope, user: dict[str, Any]) -> bytes:
+def _may_come(scope: Scope) -> bool:
+    """Whether the client asks for this site, and from a page that may."""
+    headers = dict(scope["headers"])
+    return _hosts.allows(headers) and origin_allowed(scope, headers)
+
+
+def _take_hello(scope: Scope, user: dict[str, Any]) -> bytes:
+    """The opening request as the object will know it; its headers are gone from the scope then.
+
+    The connection may last for days, and every caller of the consumer, up to the server, keeps the scope.
+    """
     path = scope.get("raw_path") or scope["path"].encode()
     query = scope.get("query_string", b"")
     url = path.decode("latin-1").partition("?")[0] + ("?" + query.decode("latin-1") if query else "")
@@ -196,6 +203,7 @@ def _hello(scope: Scope, user: dict[str, Any]) -> bytes:
         for name, value in scope["headers"]
         if name in _PASSED_ON
     }
+    scope["headers"].clear()
     return encode_hello(url, headers, user)
 
 

@@ -110,7 +110,7 @@ def _figures(path: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None] | Non
         raise StorageLimitError(
             f"a sleeping object of more than {MOST_BYTES} bytes is not read", delivered="no"
         )
-    return _figure(main), None if log is None else _figure(log)
+    return _figure(main), _figure(log) if log is not None and log.st_size else None
 
 
 def _figure(found: os.stat_result) -> tuple[int, ...]:

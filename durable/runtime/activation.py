@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 DEADLY = 2  # owners that died in the middle of an event, after which it is not tried again
 EVENTS_PER_TURN = 16  # events handled before the loop gets its turn
+SHRINK_SECONDS = 1.0  # without events, after which memory that a burst has left is given back
 START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before another try, by failures so far
 
 
@@ -107,6 +108,7 @@ class Activation:
         self.event_timeout = settings.event_timeout if kind.event_timeout is None else kind.event_timeout
         self._instance: DurableObject | None = None
         self._start_failures = 0
+        self._may_shrink = False  # events have used the storage since it was made small
         self._resume_due = False
         self._timed_out = False
         self._abort_reason: str | None = None
@@ -190,6 +192,8 @@ class Activation:
             self.wake()
         elif self.is_idle(now):
             self.leave(Leave.IDLE)
+        elif self._may_shrink and now - self.last_active >= SHRINK_SECONDS:
+            self.wake()
         self.beside.check_deadlines(now)
         if self.gate.outbox:
             self.gate.outbox.release()
@@ -236,6 +240,9 @@ class Activation:
                 await self._finish_beside()
                 return
             if not mailbox:
+                if self._may_shrink and self.host.clock() - self.last_active >= SHRINK_SECONDS:
+                    self._may_shrink = False
+                    self.gate.store.shrink()
                 await self._sleep()
                 continue
             await self._handle(mailbox.take())
@@ -349,6 +356,7 @@ class Activation:
                 self._timed_out = False
                 self._task.uncancel()
             self._abort_reason = None
+            self._may_shrink = True
             self.last_active = self.host.clock()
 
     def _why_cancelled(self, event: Event) -> DurableError:

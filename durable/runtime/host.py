@@ -42,6 +42,7 @@ from .activation import Activation, Leave
 from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
 from .calls import RemoteCaller, label
 from .events import DERIVED, Answer, Event, Operation
+from .freed_memory import FreedMemory
 from .handlers import (
     attach_event,
     call_event,
@@ -120,6 +121,7 @@ class Host:
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
+        self._freed = FreedMemory(self._threads.submit)
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
         self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
         self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
@@ -258,6 +260,7 @@ class Host:
         had_file = store.has_file
         entry = self._entry(activation, store) if had_file else None
         await self.off_loop(store.close)
+        self._freed.closed()
         if entry is not None and entry.alarm is not None:
             _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
         if entry is not None:
@@ -406,6 +409,7 @@ class Host:
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
+        self._freed.look(now)
 
     def stop_ticking(self) -> None:
         """From now on nobody looks at the clock but who calls `tick`: for tests that move it."""

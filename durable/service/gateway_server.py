@@ -18,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from durable.conf import DurableSettings
 from durable.errors import UnavailableError
 
+from .client_connection import ClientConnection
 from .lifeline import Lifeline
 from .listener import BACKLOG
 
@@ -31,34 +32,6 @@ STOP_WITHIN = 5
 _PACE_SECONDS = 0.05
 _PACED_WITHIN = 2.0
 _SMALLEST_STEP = 100
-#: Seconds that what is left for a client may take to leave after its connection was closed.
-LINGER_SECONDS = 5.0
-
-
-class ClientConnection(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket connection, which a client that does not read cannot keep open.
-
-    Closing a transport waits until its buffer has been sent: for a client that never reads, or has vanished, that is until the
-    kernel gives up. So some seconds later it is cut off.
-    """
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """The application has ended, and with it the connection."""
-        super().on_task_complete(task)
-        self._cut_off_later()
-
-    def keepalive_timeout(self) -> None:
-        """The client did not answer a ping."""
-        super().keepalive_timeout()
-        self._cut_off_later()
-
-    def _cut_off_later(self) -> None:
-        if not self.disconnected:
-            self.loop.call_later(LINGER_SECONDS, self._cut_off)
-
-    def _cut_off(self) -> None:
-        if not self.disconnected:
-            self.transport.abort()
 
 
 def server_config(application: Any, conf: DurableSettings) -> uvicorn.Config:

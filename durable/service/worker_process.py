@@ -17,6 +17,7 @@ from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.runtime.steps import Steps
 from durable.runtime.watchdog import Watchdog
+from durable.storage.database import take_no_memory_in_advance
 from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
@@ -34,6 +35,7 @@ _STOP_PATIENCE = 5.0
 async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline) -> None:
     """Serve objects until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    take_no_memory_in_advance()
     loop = asyncio.get_running_loop()
     drain, stop = asyncio.Event(), asyncio.Event()
 

@@ -4,12 +4,15 @@ Invariants:
 - One connection per file, ever: the file is locked exclusively while it is open, and never opened beside SQLite by the
   owner's process (closing such a descriptor would drop the lock).
 - An object that never wrote lives in memory; its first write turns it into a file.
+- The log stays beside the file when it is closed, emptied: making and deleting it would cost more than all else that
+  opening does. So a log that is there says nothing; one that is not empty does.
 - Statements of the object's class are "untrusted": the authorizer refuses them the runtime's own tables and everything
   that would break the one-transaction-per-event rule. Statements of the runtime run inside `trusted()`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from .rewrite import forget_mark, is_marked, replace_marked
 from .schema import SCHEMA
 
 CACHE_KIB = 512
+SMALL_CACHE_BYTES = 64 * 1024  # a cache up to this is not worth giving back
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock: well under a millisecond
 WAL_MODE = b"\2\2"
 """Bytes 18 and 19 of SQLite's header: the file opens with a write-ahead log at once."""
@@ -42,6 +46,16 @@ FULL = "the disk is full; nothing of this event was stored"
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _template: list[bytes] = []
+
+
+def take_no_memory_in_advance() -> None:
+    """Have SQLite allocate what it needs only ("lookaside" takes 48 KiB a connection, and is no faster here).
+
+    For the whole process, before its first connection; raises apsw.MisuseError later.
+    """
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
+    apsw.initialize()
 
 
 def template() -> bytes:
@@ -80,6 +94,7 @@ class Database:
         # To sync the main file by. Closing it would drop SQLite's lock, so it stays open until SQLite has closed its own.
         self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
+        self._log_is_empty = False  # nothing of an earlier time is in the log's file, nor anything of ours
         self._inode = 0
         self.connection: apsw.Connection
         self.cursor: apsw.Cursor
@@ -122,14 +137,18 @@ class Database:
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
+            self._keep_log(True)
             with self.trusted():
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
                 self.cursor.execute(
-                    f"PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{CACHE_KIB};"
+                    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL;"
                     "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576; BEGIN IMMEDIATE; ROLLBACK;"
-                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}"
+                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}",
+                    can_cache=False,
                 ).fetchall()
+                self._empty_cache()
+            self._log_is_empty = Path(f"{self.path}-wal").stat().st_size == 0
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
@@ -176,6 +195,28 @@ class Database:
             file.seek(18)
             file.write(WAL_MODE)
 
+    def _keep_log(self, keep: bool) -> None:
+        """Whether closing leaves the emptied log where it is, or deletes it."""
+        wanted = ctypes.c_int(keep)
+        self.connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(wanted))
+
+    def _empty_cache(self) -> None:
+        """Give back the page cache, and keep SQLite from taking more than it needs for the next one.
+
+        The first page of an empty cache would bring memory for 20, unless the cache may have one or two only.
+        """
+        self.cursor.execute("PRAGMA cache_size=1", can_cache=False).fetchall()
+        self.connection.release_memory()
+        again = f"SELECT 1 FROM _do_meta; PRAGMA cache_size=-{CACHE_KIB}"
+        self.cursor.execute(again, can_cache=False).fetchall()
+
+    def shrink(self) -> None:
+        """Give back memory that is not worth keeping while nobody asks for anything. Between events only."""
+        used, _ = self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+        if used > SMALL_CACHE_BYTES and not self.in_memory:
+            with self.trusted():
+                self._empty_cache()
+
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):
             self.connection.close(True)
@@ -215,7 +256,7 @@ class Database:
         self._open_file()
 
     def close(self) -> None:
-        """Checkpoint everything into the main file, truncate the log, and let go of the file."""
+        """Checkpoint everything into the main file, empty the log, and let go of the file."""
         try:
             self.connection.close(True)
         finally:
@@ -229,6 +270,7 @@ class Database:
         The epoch is poisoned first: who has opened the file meanwhile, and gets the lock when we close, then sees that
         it is gone. The log is given up before, since closing deletes it by name, and the name may be another's by then.
         """
+        self._keep_log(False)
         with self.trusted():
             self.cursor.execute(
                 f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
@@ -257,6 +299,29 @@ class Database:
     def _logged(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
         return apsw.SQLITE_OK
+
+    # -- transactions
+
+    def begin(self) -> None:
+        """Begin a write transaction.
+
+        A log begins with a header, which SQLite syncs on the spot, while everybody waits: a header that reached the disk after
+        its frames could let frames of the log's earlier use count again. In an empty file there are none, so there the
+        header may wait for the sync of its frames.
+        """
+        if self._log_is_empty:
+            self._synchronous("OFF")
+        self.run("BEGIN IMMEDIATE")
+
+    def ended(self) -> None:
+        """The write transaction has ended: from now on SQLite syncs what it has to, checkpoints above all."""
+        if self._log_is_empty:
+            self._log_is_empty = False
+            self._synchronous("NORMAL")
+
+    def _synchronous(self, level: str) -> None:
+        with self.trusted():
+            self.cursor.execute(f"PRAGMA synchronous={level}", can_cache=False).fetchall()
 
     # -- who is asking
 

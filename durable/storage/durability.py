@@ -29,7 +29,9 @@ class SyncPool:
 
     def __init__(self, threads: int, call_soon: Callable[..., object]) -> None:
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
-        self._named: set[Path] = set()  # directories whose own names are known to be durable
+        self._named: set[Path] = (
+            set()
+        )  # directories whose own names are known to be durable; 256 a class at most
         self._call_soon = call_soon
         self._threads = [
             threading.Thread(target=self._work, name=f"durable-sync-{n}", daemon=True) for n in range(threads)
@@ -100,6 +102,7 @@ class WalSync:
         self._changed = changed
         self._fd: int | None = None
         self._main_fd: int | None = None
+        self._placed = False  # the log's entry in its directory is durable
         self._running = False
         self.failed = False
 
@@ -135,23 +138,17 @@ class WalSync:
         self._pool.submit(self._sync, lambda error: self._finished(target, error))
 
     def _sync(self) -> None:
-        if self._fd is not None:
-            os.fdatasync(self._fd)
-            return
-        # Kept only when all of it has succeeded: the first sync is the one that makes the names durable.
-        descriptor = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if self._main_fd is not None:
-                os.fsync(self._main_fd)
-            os.fdatasync(descriptor)
+        if self._main_fd is not None:
+            os.fsync(self._main_fd)
+        if self._fd is None:
+            self._fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        os.fdatasync(self._fd)
+        if not self._placed:
             sync_directory(self._path.parent)
             if self._main_fd is not None:
                 self._pool.sync_names(self._path.parent)
                 self._main_fd = None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._fd = descriptor
+            self._placed = True
 
     def _finished(self, target: int, error: BaseException | None) -> None:
         self._running = False
@@ -163,6 +160,14 @@ class WalSync:
         self._changed(None)
         if self.appended_to > self.durable and not self._running:
             self._start()
+
+    def rest(self) -> None:
+        """Let go of the log's descriptor until the next sync, unless one is running.
+
+        No failure is lost: the kernel tells of an error that nobody has seen also through a descriptor opened later.
+        """
+        if self.idle:
+            self.close()
 
     def close(self) -> None:
         """Let go of the log. No sync may be running."""

@@ -129,11 +129,12 @@ class Store:
             if epoch >= claim.epoch:
                 raise EpochTooOldError(epoch)
             self.took_over = True
-            database.run("BEGIN IMMEDIATE")
+            database.begin()
             if upgrade:
                 database.run(upgrade)
             database.run("UPDATE _do_meta SET epoch = ?1, incarnation = ?2, seq = ?3", (*claim, seq + 1))
             database.run("COMMIT")
+            database.ended()
         except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
             raise DamagedFileError(f"this object's file is damaged: {error}", delivered="no") from error
         except apsw.Error as error:
@@ -178,6 +179,11 @@ class Store:
     def checkpoint(self) -> None:
         """Copy the log into the main file (waits for the disk; run it in a thread, between events)."""
         self.database.checkpoint()
+
+    def shrink(self) -> None:
+        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor."""
+        self.database.shrink()
+        self.log.rest()
 
     def close(self) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running."""

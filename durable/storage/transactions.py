@@ -16,7 +16,6 @@ from durable.errors import DamagedFileError, FencedError, StorageError, StorageO
 
 from .database import Database
 
-_BEGIN = "BEGIN IMMEDIATE"
 _SEAL = "UPDATE _do_meta SET seq = ?1 WHERE epoch = ?2 AND incarnation = ?3"
 _COMMIT = "COMMIT"
 _ROLLBACK = "ROLLBACK"
@@ -48,7 +47,7 @@ class Transactions:
         if self._database.in_memory:
             self._database.materialise()
         try:
-            self._database.run(_BEGIN)
+            self._database.begin()
         except apsw.Error as error:
             raise storage_failure(error, self._database) from error
         self.writing = True
@@ -81,6 +80,7 @@ class Transactions:
             if database.connection.changes() != 1:
                 raise FencedError("another owner has taken this object")
             database.run(_COMMIT)
+            database.ended()
         except apsw.Error as error:
             raise storage_failure(error, database) from error
         self.writing = False
@@ -95,6 +95,7 @@ class Transactions:
             self.writing = False
             if not self._database.connection.get_autocommit():
                 self._database.run(_ROLLBACK)
+            self._database.ended()
 
     def lost(self) -> bool:
         """Whether SQLite ended the transaction by itself (full disk, interrupted write): the event must fail."""

@@ -68,7 +68,8 @@ async def test_A8_sleeping_objects_alarms_are_found_in_their_files_when_redis_wa
             return await client.redis.last_sweep() == await client.redis.run_id()
 
         async def asleep() -> bool:
-            return not list(service.data_dir.glob("objects/Probe/*/*-wal"))
+            logs = service.data_dir.glob("objects/Probe/*/*-wal")
+            return not any(log.stat().st_size for log in logs)
 
         await until(asleep)
         await until(swept)

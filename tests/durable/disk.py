@@ -2,7 +2,8 @@
 
 All syncs of this process pass by here: Python's (`os.fsync`, `os.fdatasync`) and those that SQLite makes by itself, through
 a VFS that wraps its own. What was written and not synced may be on disk or not, page by page: chance decides. A file that
-was never synced is there as a whole, or empty, or not at all, as journaling file systems leave it.
+was never synced is there as a whole, or empty, or not at all, and one that was emptied has either all that it had before
+or some of what came afterwards, as journaling file systems leave them.
 """
 
 import os
@@ -30,6 +31,7 @@ class Disk:
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._contents: dict[int, bytes] = {}
+        self._emptied: set[int] = set()  # since their last sync
         self._names: dict[str, dict[str, int]] = {}
 
     # -- what is synced
@@ -56,6 +58,12 @@ class Disk:
         with self._lock:
             self.syncs += 1
             self._contents[inode] = content
+            self._emptied.discard(inode)
+
+    def note_emptied(self, inode: int) -> None:
+        """A file has lost all that it had."""
+        with self._lock:
+            self._emptied.add(inode)
 
     # -- a power cut
 
@@ -79,7 +87,12 @@ class Disk:
                 self._restore(source / name, target / name)
             elif inode is not None:
                 current = (source / name).read_bytes() if now.get(name) == inode else None
-                (target / name).write_bytes(self._mixed(self._contents.get(inode), current))
+                synced = self._contents.get(inode)
+                if inode in self._emptied and self._random.random() < 0.5:
+                    synced = b""
+                elif inode in self._emptied:
+                    current = None
+                (target / name).write_bytes(self._mixed(synced, current))
 
     def _mixed(self, synced: bytes | None, current: bytes | None) -> bytes:
         """The synced content with some of the pages that were written since, as far as the file may have grown."""
@@ -145,6 +158,11 @@ class _WatchedFile(apsw.VFSFile):
         self._inode = os.stat(path).st_ino if path else None
         # With a new log's first sync SQLite syncs its directory too (unixSync, by its flag UNIXFILE_DIRSYNC).
         self._unnamed = os.path.dirname(path) if is_new and flags[0] & apsw.SQLITE_OPEN_WAL else None
+
+    def xTruncate(self, size: int) -> None:
+        super().xTruncate(size)
+        if size == 0 and self._inode is not None:
+            self._disk.note_emptied(self._inode)
 
     def xSync(self, flags: int) -> None:
         if self._inode is not None:

@@ -12,10 +12,11 @@ import pytest
 
 from durable.errors import DamagedFileError, StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, template
+from durable.storage import durability
+from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, template
 from durable.storage.durability import SyncPool, WalSync
 from durable.storage.probe import prove_locks_exclude
-from durable.storage.store import Claim, object_path
+from durable.storage.store import Claim, Store, object_path
 from tests.durable.conftest import open_store
 
 PATH = Path("Lab")
@@ -68,7 +69,64 @@ def test_G7_a_file_keeps_who_it_is(tmp_path: Path, pool: SyncPool) -> None:
     known = store.metadata.identity()
     assert (known["class_key"], known["name"], known["epoch"], known["incarnation"]) == ("Lab", "x", 3, "w")
     store.close()
-    assert not Path(f"{file_of(tmp_path)}-wal").exists()  # closing leaves one whole file
+    assert Path(f"{file_of(tmp_path)}-wal").stat().st_size == 0  # closing leaves everything in one file
+
+
+def synchronous(store: Store) -> str:
+    return ("OFF", "NORMAL", "FULL")[store.database.row("PRAGMA synchronous")[0]]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_only_the_first_transaction_in_an_empty_log_leaves_the_header_to_our_own_sync(
+    tmp_path: Path, pool: SyncPool, end: str
+) -> None:
+    store = open_store(tmp_path, pool)
+    for expected in ("OFF", "NORMAL"):
+        store.kv.put_many({"key": 1})
+        assert synchronous(store) == expected
+        store.commit() if end == "commit" else store.transactions.rollback()
+        assert synchronous(store) == "NORMAL"
+    store.kv.put_many({"key": 2})
+    store.commit()
+    store.close()
+    again = open_store(tmp_path, pool)
+    assert synchronous(again) == "NORMAL"
+    again.kv.put_many({"key": 3})
+    assert synchronous(again) == "OFF"  # the log was emptied
+    again.transactions.rollback()
+    again.abandon()
+
+
+def test_G7_a_log_that_a_dead_owner_left_gets_its_header_synced_by_SQLite(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    store.abandon()
+    again = open_store(tmp_path, pool)
+    assert again.kv.get("key") == 1
+    again.kv.put_many({"key": 2})
+    assert synchronous(again) == "NORMAL"
+    again.commit()
+    again.close()
+
+
+def test_memory_that_a_burst_has_left_is_given_back_and_nothing_else(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    values = {f"key{number}": bytes(16_384) for number in range(20)}
+    store.kv.put_many(values)
+    store.commit()
+
+    def cached() -> int:
+        return store.database.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    before = cached()
+    store.shrink()
+    assert cached() < SMALL_CACHE_BYTES < before
+    assert store.kv.get_many(values) == values
+    store.close()
 
 
 def test_S9_after_SQLite_gave_the_transaction_up_the_event_can_only_fail(
@@ -109,7 +167,9 @@ def test_S9_an_empty_file_that_a_power_cut_has_left_is_no_file(tmp_path: Path, p
     store.kv.put_many({"key": 1})
     store.commit()
     store.close()
-    assert [path.name for path in file_of(tmp_path).parent.iterdir()] == [file_of(tmp_path).name]
+    left = {path.name: path.stat().st_size for path in file_of(tmp_path).parent.iterdir()}
+    assert left.pop(f"{file_of(tmp_path).name}-wal") == 0
+    assert list(left) == [file_of(tmp_path).name]
     store = open_store(tmp_path, pool)
     assert store.kv.get("key") == 1
     store.abandon()
@@ -215,8 +275,11 @@ class Synced:
 
     def __init__(self, path: Path) -> None:
         self.pool, self.told = ManualPool(), []  # type: ignore[var-annotated]
+        self.log = self.another(path)
+
+    def another(self, path: Path) -> WalSync:
         Path(f"{path}-wal").touch()
-        self.log = WalSync(path, self.pool, 0, self.told.append)
+        return WalSync(path, self.pool, 0, self.told.append)
 
 
 @pytest.fixture
@@ -263,6 +326,41 @@ def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp
     synced.pool.finish()
     os.fstat(fd)  # still open: closing it would drop SQLite's lock
     os.close(fd)
+    synced.log.close()
+
+
+def test_G4_the_directories_of_a_new_file_are_made_durable_too_once(
+    synced: Synced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directories: list[Path] = []
+    monkeypatch.setattr(durability, "sync_directory", directories.append)
+    above = [tmp_path, *list(tmp_path.parents)[:3]]
+    for log, expected in ((synced.log, above), (synced.another(tmp_path / "other"), [tmp_path])):
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        log.sync_main_by(fd)
+        for seq in (1, 2):
+            log.appended(seq)
+            synced.pool.finish()
+        assert directories == expected
+        directories.clear()
+        log.close()
+        os.close(fd)
+
+
+def test_a_resting_log_holds_no_descriptor_and_syncs_again(synced: Synced) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    before = descriptors()
+    synced.log.appended(1)
+    synced.log.rest()  # not while a sync is under way
+    synced.pool.finish()
+    assert descriptors() == before + 1
+    synced.log.rest()
+    assert descriptors() == before
+    synced.log.appended(2)
+    synced.pool.finish()
+    assert synced.log.durable == 2
     synced.log.close()
 
 

@@ -24,7 +24,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from durable.conf import DurableSettings
-from durable.service import gateway_server
+from durable.service import client_connection
 from durable.service.gateway_server import GatewayServer, server_config
 from durable.service.lifeline import Lifeline
 from durable.service.listener import adopt_listener
@@ -50,7 +50,7 @@ class Alone:
     async def get(self): pass
     async def close(self): print("left", flush=True)
 
-gateway_server.LINGER_SECONDS = 0.2
+client_connection.LINGER_SECONDS = 0.2
 listener = adopt_listener(int(sys.argv[1]))
 conf = DurableSettings(data_dir=Path("/nowhere"), ping_seconds=0.2)
 GatewayServer(server_config(application, conf), Lifeline.inherit(), Alone()).serve_on(listener)

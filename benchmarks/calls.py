@@ -1,0 +1,122 @@
+"""What one call costs: inside the worker's process, and over the link from another process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from durable.core import codec
+from durable.core.envelope import Call, CallId, Target
+from durable.runtime.host import Host
+from durable.testing.local import local_objects
+
+from .figures import Figure, percentile
+from .plan import Plan
+from .processes import busy_seconds
+from .service import service
+from .subjects.objects import Subject, Wakeful
+
+AT_ONCE = 64
+Ask = Callable[[], Awaitable[int]]
+
+
+class _Once:
+    """Waits for one answer in the worker's own process."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+    def reply(self, value: bytes | None) -> None:
+        self.done.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        self.done.set_exception(error)
+
+    def not_owner(self, owner: str | None) -> None:
+        self.done.set_exception(RuntimeError("the object has moved"))
+
+
+class _InProcess:
+    """Calls one object on its host itself: no link, no Redis; from dispatch to the released reply."""
+
+    def __init__(self, host: Host, stub: Any) -> None:
+        self._host = host
+        self._target = Target(stub.id.class_key, str(stub.id), stub.id.name)
+        self._number = 0
+
+    async def ask(self, method: str) -> int:
+        """Call a method without arguments."""
+        self._number += 1
+        call = Call(0, self._target, method, codec.encode([[], {}]), CallId("bench", 0, self._number), [])
+        answer = _Once()
+        self._host.dispatch(call, "bench", answer)
+        return int(codec.decode(await answer.done or b""))
+
+
+async def _timed(ask: Ask, at_once: int, seconds: float) -> tuple[list[float], float]:
+    """A closed loop of callers: each call's seconds, and how long all took."""
+    latencies: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while (begun := time.perf_counter()) < until:
+            await ask()
+            latencies.append(time.perf_counter() - begun)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(at_once)))
+    return latencies, time.perf_counter() - started
+
+
+async def _figures(
+    name: str, value: Ask, add: Ask, at_once: int, plan: Plan, process: int
+) -> AsyncIterator[Figure]:
+    for what, ask in (("read", value), ("durable write", add)):
+        await _timed(ask, at_once, plan.seconds / 5)  # warm up
+        middles, ends, rates, costs = [], [], [], []
+        right = True
+        for _ in range(plan.rounds):
+            before, busy = await value(), busy_seconds(process)
+            latencies, took = await _timed(ask, at_once, plan.seconds)
+            costs.append((busy_seconds(process) - busy) / len(latencies) * 1e6)
+            grown = await value() - before
+            right = right and grown == (len(latencies) if ask is add else 0)
+            middles.append(percentile(latencies, 0.5) * 1000)
+            ends.append(percentile(latencies, 0.99) * 1000)
+            rates.append(len(latencies) / took)
+        title = f"{name}, {what}"
+        yield Figure(f"{title}, p50", "ms", tuple(middles), right=right)
+        if at_once == 1:
+            yield Figure(f"{title}, p99", "ms", tuple(ends), right=right)
+        else:
+            yield Figure(f"{title}, rate", "per second", tuple(rates), right=right)
+        yield Figure(f"{title}, processor time", "µs", tuple(costs), right=right)
+
+
+async def in_process(plan: Plan) -> AsyncIterator[Figure]:
+    """A call from dispatch to reply, in the process of the object."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        async with local_objects(Path(directory)) as objects:
+            calls = _InProcess(objects.host, Subject.namespace.get_by_name("hot"))
+            for at_once in (1, AT_ONCE):
+                name = "call in the process" if at_once == 1 else f"call in the process, {at_once} at once"
+                read, write = partial(calls.ask, "value"), partial(calls.ask, "add")
+                async for figure in _figures(name, read, write, at_once, plan, os.getpid()):
+                    yield figure
+
+
+async def over_the_link(plan: Plan) -> AsyncIterator[Figure]:
+    """A stub's call from another process: client, Unix socket, worker."""
+    async with service() as running:
+        (worker,) = running.processes.worker_pids()
+        stub = Wakeful.namespace.get_by_name("hot")
+        for at_once in (1, AT_ONCE):
+            name = "call over the link" if at_once == 1 else f"call over the link, {at_once} at once"
+            async for figure in _figures(name, stub.value, stub.add, at_once, plan, worker):
+                yield figure

@@ -1,0 +1,1 @@
+"""An app with the object classes and the socket that only benchmarks need."""

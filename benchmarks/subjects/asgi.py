@@ -1,0 +1,29 @@
+"""The project's ASGI application with one more socket, routed as the others are."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import re_path
+
+from project.asgi import RawPath
+from project.asgi import application as project_application
+
+from .consumers import SubjectSocket
+
+Scope = dict[str, Any]
+
+
+async def http(
+    scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Everything else is the project's."""
+    await project_application(scope, receive, send)
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": RawPath(URLRouter([re_path(r"^ws/subject/(?P<name>[^/]+)$", SubjectSocket.as_asgi())])),
+    }
+)

@@ -1,0 +1,46 @@
+"""`Subject`: the smallest object that can be measured; its subclasses sleep soon or never."""
+
+from durable import DurableObject, WebSocket
+
+
+class Subject(DurableObject):
+    """A number, and a socket that nothing is sent to."""
+
+    async def value(self) -> int:
+        """Read."""
+        return int(self.ctx.storage.get("value", 0))
+
+    async def add(self, amount: int = 1) -> int:
+        """Write."""
+        value = int(self.ctx.storage.get("value", 0)) + amount
+        self.ctx.storage.put("value", value)
+        return value
+
+    async def burst(self, values: int, size: int) -> int:
+        """Write and read much more than usual, and leave nothing of it; the bytes that were read."""
+        storage = self.ctx.storage
+        keys = [f"burst-{number}" for number in range(values)]
+        storage.put_many({key: bytes(size) for key in keys})
+        read = sum(len(value) for value in storage.get_many(keys).values())
+        storage.delete_many(keys)
+        return read
+
+    async def web_socket_connect(self, ws: WebSocket) -> None:
+        """Everybody is welcome."""
+        self.ctx.accept_web_socket(ws)
+
+    async def echo(self, frame: str) -> None:
+        """Send a frame to every socket."""
+        self.ctx.broadcast(frame)
+
+
+class Hasty(Subject):
+    """Falls asleep as soon as it can."""
+
+    idle_seconds = 0.5
+
+
+class Wakeful(Subject):
+    """Stays in memory."""
+
+    idle_seconds = 3600.0

@@ -1,0 +1,91 @@
+"""A client's WebSocket connection: uvicorn's, made light while it is idle, and impatient with clients that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from durable.gateway.latch import Latch
+
+#: Seconds that what is left for a client may take to leave after its connection was closed.
+LINGER_SECONDS = 5.0
+
+
+class Inbox:
+    """What has arrived on one connection and is still to be taken, by one reader.
+
+    `asyncio.Queue` with the part of its interface that uvicorn uses, without the 3 KiB that it takes when it is empty.
+    """
+
+    __slots__ = ("_events", "_reader")
+
+    def __init__(self) -> None:
+        self._events: deque[Any] | None = None
+        self._reader: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return not self._events
+
+    def put_nowait(self, event: Any) -> None:
+        """Add an event."""
+        if self._events is None:
+            self._events = deque()
+        self._events.append(event)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        """Take the oldest event; waits for one."""
+        while not self._events:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        event = self._events.popleft()
+        if not self._events:
+            self._events = None
+        return event
+
+
+class ClientConnection(WebSocketsSansIOProtocol):
+    """Uvicorn's WebSocket connection, which costs little while it is idle and which a client cannot keep open.
+
+    Closing a transport waits until its buffer has been sent: for a client that never reads, or has vanished, that is until the
+    kernel gives up. So some seconds later it is cut off.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        light: Any = self  # these stand in for a Queue and an Event
+        light.queue = Inbox()
+        light.writable = Latch()
+
+    def start_keepalive(self) -> None:
+        """The handshake is over, and with it the use of what it said."""
+        super().start_keepalive()
+        for message in (self.request, self.response):
+            message.headers.clear()  # websockets' parser keeps the request itself
+        del self.request, self.response
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application has ended, and with it the connection."""
+        super().on_task_complete(task)
+        self._cut_off_later()
+
+    def keepalive_timeout(self) -> None:
+        """The client did not answer a ping."""
+        super().keepalive_timeout()
+        self._cut_off_later()
+
+    def _cut_off_later(self) -> None:
+        if not self.disconnected:
+            self.loop.call_later(LINGER_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if not self.disconnected:
+            self.transport.abort()
