@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ import apsw
 from durable.errors import FencedError, StorageError, StorageLimitError
 
 from .authorizer import authorize
+from .durability import sync_directory
 from .schema import SCHEMA
 
 CACHE_KIB = 512
@@ -113,6 +115,9 @@ class Database:
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
+            connection.config(
+                apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1
+            )  # until we know whose log is beside it
             with self.trusted():
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
@@ -124,6 +129,10 @@ class Database:
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
+        if not self.is_at_path():
+            self._abandon()
+            raise _busy("this object's file has just been replaced")
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):
@@ -152,6 +161,7 @@ class Database:
             draft.unlink()
         with suppress(FileNotFoundError):
             Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+        self._inode = os.fstat(self.created_fd).st_ino
         self._open_file()
 
     def close(self) -> None:
@@ -175,6 +185,29 @@ class Database:
             ).fetchall()
         self.path.unlink(missing_ok=True)
         self.close()
+
+    def hand_over(self, successor: Path) -> None:
+        """Put another file in the place of this one, which is kept beside it as `….replaced-<ms>`; close this then.
+
+        The path leads to one of the two whole files at every instant. Our lock keeps everybody from writing to this one;
+        who opens it only now finds, once the lock is free, that it is not at its path (see `open`). The log is emptied
+        before and not touched after: it is the successor's then, by its name. Raises StorageError, OSError.
+        """
+        try:
+            with self.trusted():
+                self.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except apsw.Error as error:
+            raise StorageError(f"the log could not be emptied: {error}", delivered="no") from error
+        if Path(f"{self.path}-wal").stat().st_size:
+            raise StorageError("the log could not be emptied", delivered="no")
+        os.link(self.path, f"{self.path}.replaced-{time.time_ns() // 1_000_000}")
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        try:
+            successor.rename(self.path)
+        except OSError:
+            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            raise
+        sync_directory(self.path.parent)
 
     def is_at_path(self) -> bool:
         """Whether the path still leads to the file that was opened."""
@@ -261,12 +294,16 @@ class Database:
 def open_error(error: apsw.Error) -> StorageError:
     """What it means that a file could not be opened."""
     if isinstance(error, apsw.BusyError):
-        busy = BusyFileError("another process still holds this object's file", delivered="no")
-        busy.retryable = True
-        return busy
+        return _busy("another process still holds this object's file")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamagedFileError(f"this object's file is damaged: {error}", delivered="no")
     return StorageError(f"this object's file could not be opened: {error}", delivered="no")
+
+
+def _busy(text: str) -> BusyFileError:
+    busy = BusyFileError(text, delivered="no")
+    busy.retryable = True
+    return busy
 
 
 class BusyFileError(StorageError):
