@@ -108,6 +108,10 @@ class BackupStateQuerySet(models.QuerySet["BackupState"]):
             changed_at=Coalesce("changed_at", models.Value(at)), changes=models.F("changes") + 1, gone_at=None
         )
 
+    def of(self, class_key: str, object_id: str) -> "BackupState":
+        """The state of one object, made where there is none."""
+        return self.get_or_create(class_key=class_key, object_id=object_id)[0]
+
     def note_gone(self, class_key: str, object_ids: Collection[str], at: datetime) -> None:
         """These objects have no storage any more: their copies, if there are any, stay for the time of retention."""
         self.filter(class_key=class_key, object_id__in=object_ids, copied_at=None, tried_at=None).delete()
@@ -140,7 +144,7 @@ class BackupState(models.Model):
     # How often a change was noted: tells whether one more was while a copy was made.
     changes = models.BigIntegerField(default=0)
     gone_at = models.DateTimeField("deleted", null=True, blank=True)
-    # When somebody last began to do what is due; also keeps others from doing it.
+    # When somebody last began to do what is due, which is under way unless there is an error.
     tried_at = models.DateTimeField("last tried", null=True, blank=True)
     copied_at = models.DateTimeField("last copied", null=True, blank=True)
     error = models.TextField(blank=True, default="")
@@ -161,13 +165,12 @@ class BackupState(models.Model):
     def __str__(self) -> str:
         return f"{self.class_key}({self.object_id})"
 
-    def claim(self, now: datetime) -> bool:
-        """Be the one who does what is due; False when somebody else is."""
-        mine = type(self)._default_manager.filter(pk=self.pk, tried_at=self.tried_at)
-        if not mine.update(tried_at=now):
+    def claim(self, now: datetime, within: timedelta) -> bool:
+        """Be the one who does what is due; False when somebody else is, who began less than `within` ago."""
+        if self.tried_at is not None and not self.error and self.tried_at > now - within:
             return False
-        self.tried_at = now
-        return True
+        row = type(self)._default_manager.filter(pk=self.pk, tried_at=self.tried_at)
+        return bool(row.update(tried_at=now, error=""))
 
     def copied(self, began: datetime, now: datetime) -> None:
         """A copy has every change noted until `began`, when this row was read; a later one waits from then on."""
@@ -177,7 +180,7 @@ class BackupState(models.Model):
         row.update(copied_at=now, tried_at=None, error="")
 
     def failed(self, error: str) -> None:
-        """It could not be done now."""
+        """It could not be done now; it is tried again later."""
         type(self)._default_manager.filter(pk=self.pk).update(error=error)
 
 

@@ -19,7 +19,7 @@ import apsw
 
 from durable.errors import StatementTimeoutError, StorageError, StorageLimitError, UnavailableError
 from durable.storage.database import POISONED, DamagedFileError
-from durable.storage.durability import sync_directory
+from durable.storage.durability import sync_directory, sync_file
 
 TRIES = 5
 PAUSE = 0.02
@@ -65,13 +65,9 @@ class Bounds(NamedTuple):
 def sync_log(path: Path) -> None:
     """Make durable what a dead owner may have left unsynced in the log of the file at `path`. Waits for the disk."""
     try:
-        log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        sync_file(Path(f"{path}-wal"))
     except FileNotFoundError:
         return  # who closed the file has synced all of it
-    try:
-        os.fsync(log)
-    finally:
-        os.close(log)
     sync_directory(path.parent)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,23 +13,21 @@ from durable.client import ClusterClient
 from durable.conf import DurableSettings
 from durable.core import codec
 from durable.errors import (
-    ArgumentError,
     DurableError,
-    NotCallableError,
     StorageError,
     UnavailableError,
 )
 from durable.identity import ObjectId
-from durable.models import AuditEntry
 from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE, REPLACE
 from durable.runtime.signatures import find_method
 from durable.storage.database import DamagedFileError
-from durable.storage.images import ImageError, place_image, prepare_image
+from durable.storage.images import place_image, prepare_image
 from durable.storage.store import object_path
 
 from . import moves
+from .audit import MAX_AUDITED, recorded
 from .console import Result, select
 from .facts import file_facts, iso, last_active, owner_of
 from .looks import ASK_SECONDS, LOOKS, Looker, Seen
@@ -48,7 +45,6 @@ from .wholes import (
 
 ACT_SECONDS = 35.0  # an eviction waits for the running event
 ENDING_SECONDS = 10.0  # for what a worker does after it has drained
-MAX_AUDITED = 500  # characters of a call's arguments in the audit log
 
 T = TypeVar("T")
 Shown = dict[str, Any]
@@ -69,7 +65,7 @@ class Inspector(Looker):
     def __init__(self, client: ClusterClient, conf: DurableSettings, who: str) -> None:
         super().__init__(client, conf)
         self._drain_seconds = conf.drain_seconds
-        self._who = who
+        self.who = who
 
     # -- looking
 
@@ -296,26 +292,10 @@ class Inspector(Looker):
             find_method(kind.durable_methods(), kind.key, method)
             return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
 
-    @asynccontextmanager
-    async def _recorded(self, what: str, object_id: ObjectId | None, **details: Any) -> AsyncIterator[None]:
-        """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
-        entry = await in_database(
-            AuditEntry.record,
-            self._who,
-            what,
-            class_key="" if object_id is None else object_id.class_key,
-            object_id="" if object_id is None else str(object_id),
-            name="" if object_id is None else object_id.name or "",
-            **details,
-        )
-        try:
-            yield
-        except Exception as error:
-            refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
-            entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
-            entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
-            await in_database(entry.save, update_fields=["result", "details"])
-            raise
+    def _recorded(
+        self, what: str, object_id: ObjectId | None, **details: Any
+    ) -> AbstractAsyncContextManager[None]:
+        return recorded(self.who, what, object_id, **details)
 
 
 def _inode(path: Path) -> int | None:

@@ -56,6 +56,7 @@ class Looker:
     """
 
     def __init__(self, client: ClusterClient, conf: DurableSettings) -> None:
+        self.conf = conf
         self._client = client
         self._root = conf.data_dir / "objects"
         self._exports = conf.data_dir / "exports"
@@ -67,6 +68,8 @@ class Looker:
         A `backup` is as large as it may be, and its object's next write is noted as a change that no backup has. This is not
         recorded: what is done with the file is for the caller to record. Raises AbsentObjectError.
         """
+        if backup:
+            await self._client.directory.refresh()  # an owner that has just died must not count as a silent one
         bounds = Bounds(MOST_FILE_BYTES, COPY_SECONDS, self._exports) if backup else None
         with draft_in(self._exports) as draft:
             verb = "backup" if backup else "export"

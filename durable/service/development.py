@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 
+from durable.backups import BackupKeeper
 from durable.catalog import DjangoCatalog
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
@@ -138,7 +139,7 @@ class WorkerThread:
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        with DjangoCatalog(self._conf.data_dir) as catalog:
+        with DjangoCatalog(self._conf.data_dir) as catalog, BackupKeeper(self._conf) as backups:
             worker = Worker(
                 self._conf,
                 redis_url=str(self._conf.redis_url),
@@ -150,4 +151,5 @@ class WorkerThread:
             try:
                 await self._stop.wait()
             finally:
+                backups.stop()
                 await worker.stop()
