@@ -69,7 +69,9 @@ class Looker:
         recorded: what is done with the file is for the caller to record. Raises AbsentObjectError.
         """
         if backup:
-            await self._client.directory.refresh()  # an owner that has just died must not count as a silent one
+            await (
+                self._client.directory.refresh()
+            )  # an owner that has just died must not count as a silent one
         bounds = Bounds(MOST_FILE_BYTES, COPY_SECONDS, self._exports) if backup else None
         with draft_in(self._exports) as draft:
             verb = "backup" if backup else "export"

@@ -115,9 +115,6 @@ class Database:
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
-            connection.config(
-                apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1
-            )  # until we know whose log is beside it
             with self.trusted():
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
@@ -132,7 +129,6 @@ class Database:
         if not self.is_at_path():
             self._abandon()
             raise _busy("this object's file has just been replaced")
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _abandon(self) -> None:
         with suppress(AttributeError, apsw.Error):
@@ -191,7 +187,8 @@ class Database:
 
         The path leads to one of the two whole files at every instant. Our lock keeps everybody from writing to this one;
         who opens it only now finds, once the lock is free, that it is not at its path (see `open`). The log is emptied
-        before and not touched after: it is the successor's then, by its name. Raises StorageError, OSError.
+        before, since by its name it is the successor's then: SQLite does not touch it when it closes a file that is no
+        longer at its path. Raises StorageError, OSError.
         """
         try:
             with self.trusted():
@@ -201,12 +198,7 @@ class Database:
         if Path(f"{self.path}-wal").stat().st_size:
             raise StorageError("the log could not be emptied", delivered="no")
         os.link(self.path, f"{self.path}.replaced-{time.time_ns() // 1_000_000}")
-        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        try:
-            successor.rename(self.path)
-        except OSError:
-            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-            raise
+        successor.rename(self.path)
         sync_directory(self.path.parent)
 
     def is_at_path(self) -> bool:
