@@ -38,7 +38,7 @@ LEFT_SECONDS = 3600.0  # after which what nobody has fetched is removed
 class Export:
     """Copies an object to a file in small steps between its events, which go on meanwhile.
 
-    It is itself what each step answers: a step is over when all that it has copied is durable.
+    It is itself what each step answers. The copy is whole when all that is in it is durable.
 
     Args:
         folder: where the file is made; whoever asked moves it away.
@@ -53,6 +53,7 @@ class Export:
         self._path = folder / f"{uuid.uuid4().hex}.sqlite3"
         self._steps: Iterator[bool] | None = None
         self._copied = False
+        self._seq = 0
         self._give_up = activation.host.clock() + MOST_SECONDS
 
     def step(self) -> None:
@@ -73,6 +74,7 @@ class Export:
         if activation.host.clock() > self._give_up:
             raise UnavailableError(f"the copy was not made within {MOST_SECONDS:g} s", delivered="no")
         self._copied = next(self._steps)
+        self._seq = store.transactions.seq
         if self._copied and self._backup:
             activation.backed_up()
         return None
@@ -84,6 +86,13 @@ class Export:
             self._answer.reply(codec.encode(None))
         elif not self._copied:
             loop.call_later(PAUSE, self.step)
+        elif not self._activation.gate.is_open:
+            self.not_owner(None)
+        elif (
+            self._activation.gate.store.log.durable < self._seq
+        ):  # a relaxed class's step does not wait for it
+            self._activation.gate.store.log.sync_soon()
+            loop.call_later(PAUSE, self.reply, None)
         else:
             finishing = loop.create_task(self._activation.host.off_loop(self._finish))
             finishing.add_done_callback(self._finished)
