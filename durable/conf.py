@@ -103,10 +103,7 @@ class DurableSettings:
     # --- Backups
 
     backup_every: float | None = 3600.0
-    """A changed object is copied when its first uncopied change is this old; None: only when an operator asks.
-
-    On by default, since a backup that nobody has switched on is missed when it is too late. An object that does not change
-    costs nothing."""
+    """An object is copied when its first change that no copy has is this old. None: only when an operator asks."""
 
     backup_keep: int = 5
     """The newest copies of an object that are kept, however old they are."""

@@ -22,7 +22,7 @@ from durable.models import BackupState
 from durable.storage.store import object_path
 
 from .archive import Archive, ArchiveError, StoredCopy, digest_of
-from .contents import BadCopyError, examine
+from .contents import BadCopyError, Contents, examine
 from .retention import outdated
 
 log = logging.getLogger(__name__)
@@ -150,13 +150,15 @@ class Backups:
         with draft_in(self._drafts) as draft:
             for copy in candidates:
                 try:
-                    await asyncio.to_thread(self._fetch_sound, object_id, copy, draft)
+                    contents = await asyncio.to_thread(self._fetch_sound, object_id, copy, draft)
                 except (ArchiveError, BadCopyError) as error:
                     if copy is candidates[-1]:
                         raise
                     log.warning("an older copy of %r is looked for: %s", object_id, error)
                 else:
-                    await self._inspector.restore(object_id, draft, copy.path)
+                    # Who was meant by its id keeps its name.
+                    target = ObjectId(object_id.class_key, str(object_id), object_id.name or contents.name)
+                    await self._inspector.restore(target, draft, copy.path)
                     return copy
         raise AssertionError("there is at least one candidate")
 
@@ -176,14 +178,15 @@ class Backups:
             checked.append(Checked(copy, problem))
         return checked
 
-    def _fetch_sound(self, object_id: ObjectId, copy: StoredCopy, draft: Path) -> None:
-        """Write a copy to `draft`. Raises ArchiveError, BadCopyError when it is not what it should be."""
+    def _fetch_sound(self, object_id: ObjectId, copy: StoredCopy, draft: Path) -> Contents:
+        """Write a copy to `draft`; what it holds. Raises ArchiveError, BadCopyError when it is not what it should be."""
         if not copy.whole:
             raise ArchiveError(f"the copy {copy.path} was not written to the end")
         self._archive.fetch(copy, draft)
         contents = examine(draft, thoroughly=True)
         if (contents.class_key, contents.id) != (object_id.class_key, str(object_id)):
             raise BadCopyError(f"the copy {copy.path} is of {contents.class_key} {contents.id}")
+        return contents
 
 
 def _choose(copies: list[StoredCopy], label: str | None) -> list[StoredCopy]:

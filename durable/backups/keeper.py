@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from django.db import Error as DatabaseError
+from django.db import connections
 from django.utils import timezone
 
 from durable.client import ClusterClient, home
@@ -25,10 +26,9 @@ from durable.conf import DurableSettings
 from durable.errors import DurableError
 from durable.identity import ObjectId, id_from_string
 from durable.inspector import Inspector
-from durable.inspector.records import in_database
 from durable.models import BackupState
 
-from .archive import Archive, open_archive
+from .archive import open_archive
 from .backups import AGAIN, Backups, Made
 
 log = logging.getLogger(__name__)
@@ -86,32 +86,34 @@ class BackupKeeper:
         while not self._stopping.wait(pause):
             began = time.monotonic()
             try:
-                archive = open_archive(self._conf.backup_storage)
-                found = home.run(lambda client, archive=archive: self._round(client, archive))  # type: ignore[misc]
+                found = self._round()
             except (DurableError, DatabaseError, OSError) as error:
                 log.warning("backups are not made now: %s", error)
                 found = Round(0, 1)
+            except Exception:
+                log.exception("backups are not made now")
+                found = Round(0, 1)
+            finally:
+                connections.close_all()
             if found.failed and not found.done:
                 pause = min(LONGEST_PAUSE, max(idle, pause) * 2)
             else:  # at most half of the time is spent on copies
                 pause = min(idle, time.monotonic() - began) if found.done else idle
 
-    async def _round(self, client: ClusterClient, archive: Archive) -> Round:
-        return await run_round(
-            Backups(Inspector(client, self._conf, WHO), archive, self._conf, self._now),
-            self._conf,
-            self._now(),
-        )
+    def _round(self) -> Round:
+        archive = open_archive(self._conf.backup_storage)
+        claimed = claim(self._conf, self._now())
+        if not claimed:
+            return Round(0, 0)
+
+        async def work(client: ClusterClient) -> Round:
+            backups = Backups(Inspector(client, self._conf, WHO), archive, self._conf, self._now)
+            return await run_round(backups, claimed)
+
+        return home.run(work)
 
 
-async def run_round(backups: Backups, conf: DurableSettings, now: datetime) -> Round:
-    """Claim a few objects that are due, and do what is due."""
-    claimed = await in_database(_claim, conf, now)
-    done = await asyncio.gather(*(_do(backups, state) for state in claimed))
-    return Round(sum(done), len(done) - sum(done))
-
-
-def _claim(conf: DurableSettings, now: datetime) -> list[BackupState]:
+def claim(conf: DurableSettings, now: datetime) -> list[BackupState]:
     """Some rows that are due, and now this worker's."""
     assert conf.backup_every is not None
     rows = BackupState.objects
@@ -127,6 +129,12 @@ def _claim(conf: DurableSettings, now: datetime) -> list[BackupState]:
         if state.claim(now, AGAIN):
             claimed.append(state)
     return claimed
+
+
+async def run_round(backups: Backups, claimed: list[BackupState]) -> Round:
+    """Do what is due for some objects, all at once."""
+    done = await asyncio.gather(*(_do(backups, state) for state in claimed))
+    return Round(sum(done), len(done) - sum(done))
 
 
 async def _do(backups: Backups, state: BackupState) -> bool:

@@ -30,7 +30,7 @@ REPLACE = "_do_replace"
 REPLACED_CODE = 1012
 """What the sockets of a replaced object are closed with: clients come back by themselves."""
 
-PAUSE = 0.001  # seconds between two steps of a copy
+PAUSE = 0.002  # seconds between two steps of a copy, which are the loop's for everything else
 MOST_SECONDS = 300.0  # that a copy may take
 LEFT_SECONDS = 3600.0  # after which what nobody has fetched is removed
 

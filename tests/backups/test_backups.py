@@ -13,7 +13,7 @@ from django.core.files.storage import InMemoryStorage
 from durable.backups import Archive, ArchiveError, Backups, Made, NoCopyError, StoredCopy
 from durable.backups.contents import BadCopyError
 from durable.errors import StorageError
-from durable.identity import id_from_name
+from durable.identity import id_from_name, id_from_string
 from durable.inspector import Inspector
 from durable.models import AuditEntry, BackupState
 from durable.storage.store import object_path
@@ -50,7 +50,7 @@ def damage(storage: InMemoryStorage, copy: StoredCopy, at: int = 5000) -> None:
 
 
 @pytest.mark.parametrize("asleep", [False, True])
-async def test_B1_a_copy_has_what_the_object_stores_and_wakes_nothing(
+async def test_N1_a_copy_has_what_the_object_stores_and_wakes_nothing(
     local: LocalObjects, backups: Backups, archive: Archive, tmp_path: Path, asleep: bool
 ) -> None:
     await lab().increment()
@@ -66,7 +66,7 @@ async def test_B1_a_copy_has_what_the_object_stores_and_wakes_nothing(
     assert not list((local.conf.data_dir.parent / "exports").iterdir())
 
 
-async def test_B2_what_has_not_changed_is_not_copied_again(
+async def test_what_has_not_changed_is_not_copied_again(
     local: LocalObjects, backups: Backups, calendar: Calendar
 ) -> None:
     await lab().increment()
@@ -88,7 +88,7 @@ async def test_an_object_that_stores_nothing_has_no_copy(local: LocalObjects, ba
     assert await BackupState.objects.acount() == 0
 
 
-async def test_B1_a_copy_made_during_writes_is_of_one_moment(
+async def test_a_copy_made_during_writes_is_of_one_moment(
     local: LocalObjects, backups: Backups, archive: Archive, tmp_path: Path
 ) -> None:
     async def prepare(obj: Lab) -> None:
@@ -124,7 +124,7 @@ async def test_B1_a_copy_made_during_writes_is_of_one_moment(
     assert values == [(debits - 1, bytes([(debits - 1) % 256]))]
 
 
-async def test_B1_a_copy_that_is_under_way_when_its_object_sleeps_is_begun_anew(
+async def test_a_copy_that_is_under_way_when_its_object_sleeps_is_begun_anew(
     local: LocalObjects, backups: Backups
 ) -> None:
     await do(lab(), grow, 20)
@@ -140,7 +140,7 @@ async def test_B1_a_copy_that_is_under_way_when_its_object_sleeps_is_begun_anew(
 
 
 @pytest.mark.parametrize("kind", [Lab, RelaxedLab])
-async def test_B1_a_copy_has_nothing_that_could_still_be_lost(
+async def test_a_copy_has_nothing_that_could_still_be_lost(
     local: LocalObjects, backups: Backups, kind: type[Lab]
 ) -> None:
     stub = lab(kind=kind)
@@ -161,7 +161,7 @@ async def test_B1_a_copy_has_nothing_that_could_still_be_lost(
     assert await made is Made.COPIED
 
 
-async def test_B1_what_a_dead_owner_left_in_the_log_is_made_durable_and_copied(
+async def test_what_a_dead_owner_left_in_the_log_is_made_durable_and_copied(
     local: LocalObjects, backups: Backups, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lab().increment()
@@ -175,7 +175,7 @@ async def test_B1_what_a_dead_owner_left_in_the_log_is_made_durable_and_copied(
     assert rows(archive, (await backups.copies(ID))[0], tmp_path, "SELECT count(*) FROM _do_kv") == [(1,)]
 
 
-async def test_B2_a_write_after_the_copy_is_a_change(
+async def test_a_write_after_the_copy_is_a_change(
     local: LocalObjects, backups: Backups, catalog: WrittenCatalog
 ) -> None:
     async def changed() -> bool:
@@ -197,7 +197,7 @@ async def test_B2_a_write_after_the_copy_is_a_change(
     assert await changed()
 
 
-async def test_B2_a_change_noted_while_a_copy_is_made_is_not_forgotten(
+async def test_a_change_noted_while_a_copy_is_made_is_not_forgotten(
     local: LocalObjects,
     backups: Backups,
     catalog: WrittenCatalog,
@@ -230,7 +230,7 @@ async def test_two_do_not_copy_one_object_at_once(local: LocalObjects, backups: 
     assert sorted(one.value for one in made) == ["busy", "copied"]
 
 
-async def test_B3_only_so_many_copies_are_kept(
+async def test_only_so_many_copies_are_kept(
     local: LocalObjects, backups: Backups, operator: Inspector, calendar: Calendar, storage: InMemoryStorage
 ) -> None:
     keep = operator.conf.backup_keep
@@ -243,7 +243,7 @@ async def test_B3_only_so_many_copies_are_kept(
     assert len(storage.listdir(copies[0].path.rpartition("/")[0])[1]) == len(copies)
 
 
-async def test_B3_what_was_not_written_to_the_end_is_no_copy_and_is_cleared_away(
+async def test_what_was_not_written_to_the_end_is_no_copy_and_is_cleared_away(
     local: LocalObjects, backups: Backups, storage: InMemoryStorage, calendar: Calendar
 ) -> None:
     await lab().increment()
@@ -262,7 +262,7 @@ async def test_B3_what_was_not_written_to_the_end_is_no_copy_and_is_cleared_away
     assert not storage.exists(half)
 
 
-async def test_B4_a_flipped_bit_is_found(
+async def test_a_flipped_bit_is_found(
     local: LocalObjects, backups: Backups, storage: InMemoryStorage
 ) -> None:
     await lab().increment()
@@ -275,7 +275,7 @@ async def test_B4_a_flipped_bit_is_found(
     assert "damaged" in problem
 
 
-async def test_B4_a_copy_of_another_object_is_found(
+async def test_a_copy_of_another_object_is_found(
     local: LocalObjects, backups: Backups, archive: Archive, calendar: Calendar, tmp_path: Path
 ) -> None:
     await lab().increment()
@@ -305,7 +305,7 @@ async def test_a_damaged_object_is_not_copied_over_its_good_copies(
     assert "damaged" in (await BackupState.objects.aget()).error
 
 
-async def test_B5_an_object_is_restored_to_a_chosen_copy(
+async def test_O3_an_object_is_restored_to_a_chosen_copy(
     local: LocalObjects, backups: Backups, operator: Inspector, calendar: Calendar
 ) -> None:
     for _ in range(3):
@@ -325,7 +325,9 @@ async def test_B5_an_object_is_restored_to_a_chosen_copy(
     assert (entry.result, entry.name, entry.details) == ("ok", "lab", {"copy": copies[0].path})
 
 
-async def test_B5_what_was_there_before_is_kept_beside(local: LocalObjects, backups: Backups) -> None:
+async def test_what_was_there_before_is_kept_beside_and_can_be_imported(
+    local: LocalObjects, backups: Backups, operator: Inspector
+) -> None:
     await lab().increment()
     await backups.make(ID)
     await lab().increment()
@@ -335,9 +337,21 @@ async def test_B5_what_was_there_before_is_kept_beside(local: LocalObjects, back
     with closing(sqlite3.connect(kept)) as plain:
         assert plain.execute("SELECT seq FROM _do_meta").fetchall() == [(2,)]
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    await operator.import_file(ID, kept, replace=True)
+    assert await lab().value() == 2
 
 
-async def test_B5_the_newest_sound_copy_is_restored(
+async def test_an_object_that_is_meant_by_its_id_keeps_its_name(
+    local: LocalObjects, backups: Backups, operator: Inspector
+) -> None:
+    await lab().increment()
+    await backups.make(ID)
+    await operator.delete(ID)
+    await backups.restore(id_from_string("Lab", str(ID)))
+    assert (await operator.show(id_from_string("Lab", str(ID))))["name"] == "lab"
+
+
+async def test_the_newest_sound_copy_is_restored(
     local: LocalObjects, backups: Backups, storage: InMemoryStorage, calendar: Calendar
 ) -> None:
     for _ in range(3):
@@ -357,7 +371,7 @@ async def test_B5_the_newest_sound_copy_is_restored(
     assert await lab().value() == 2
 
 
-async def test_B5_a_deleted_object_is_restored(
+async def test_a_deleted_object_is_restored(
     local: LocalObjects, backups: Backups, operator: Inspector
 ) -> None:
     await lab().increment()
@@ -368,7 +382,7 @@ async def test_B5_a_deleted_object_is_restored(
     assert await lab().value() == 1
 
 
-async def test_B5_clients_of_a_restored_object_come_back(local: LocalObjects, backups: Backups) -> None:
+async def test_clients_of_a_restored_object_come_back(local: LocalObjects, backups: Backups) -> None:
     HOOKS["connect"] = lambda obj, ws: obj.ctx.accept_web_socket(ws)
     await lab().increment()
     socket = await local.connect(lab())
@@ -377,7 +391,7 @@ async def test_B5_clients_of_a_restored_object_come_back(local: LocalObjects, ba
     assert await socket.closed() == 1012
 
 
-async def test_B5_calls_that_wait_meanwhile_find_the_copy(local: LocalObjects, backups: Backups) -> None:
+async def test_calls_that_wait_meanwhile_find_the_copy(local: LocalObjects, backups: Backups) -> None:
     await lab().increment()
     await backups.make(ID)
     for _ in range(5):

@@ -68,7 +68,7 @@ def show(service: RunningService, name: str) -> Any:
     return json.loads(service.manage("objects", "show", "Counter", name, "--json"))
 
 
-def test_B5_a_damaged_object_is_restored_from_its_last_copy_and_others_go_on(
+def test_S9_a_damaged_object_is_restored_from_its_last_copy_and_others_go_on(
     service: RunningService, client: httpx.Client
 ) -> None:
     name = "drill"
@@ -96,7 +96,7 @@ def test_B5_a_damaged_object_is_restored_from_its_last_copy_and_others_go_on(
     assert list(path.parent.glob("*.damaged-*"))
 
 
-def test_B5_a_busy_object_is_restored_to_a_chosen_copy(service: RunningService, client: httpx.Client) -> None:
+def test_a_busy_object_is_restored_to_a_chosen_copy(service: RunningService, client: httpx.Client) -> None:
     name = "busy"
     assert increment(client, name) == 1
     assert objects(service, "backup", "Counter", name)[0] == 0
@@ -112,7 +112,7 @@ def test_B5_a_busy_object_is_restored_to_a_chosen_copy(service: RunningService, 
     assert show(service, name)["epoch"] > epoch
 
 
-def test_B1_kills_leave_sound_copies_of_everything(service: RunningService, client: httpx.Client) -> None:
+def test_kills_leave_sound_copies_of_everything(service: RunningService, client: httpx.Client) -> None:
     names = [f"kill-{number}" for number in range(6)]
     values = dict.fromkeys(names, 0)
     for turn in range(60):
@@ -132,7 +132,7 @@ def test_B1_kills_leave_sound_copies_of_everything(service: RunningService, clie
         assert value(client, name) == values[name]
 
 
-def test_B4_verify_names_what_is_not_sound(service: RunningService, client: httpx.Client) -> None:
+def test_verify_names_what_is_not_sound(service: RunningService, client: httpx.Client) -> None:
     name = "flipped"
     target = id_from_name("Counter", name)
     increment(client, name)

@@ -7,10 +7,11 @@ import pytest
 from django.core.files.storage import InMemoryStorage
 
 from durable.backups import Backups
-from durable.backups.keeper import AT_ONCE, Round, run_round
+from durable.backups.keeper import AT_ONCE, Round, claim, run_round
 from durable.conf import DurableSettings
 from durable.identity import id_from_name
 from durable.inspector import Inspector
+from durable.inspector.records import in_database
 from durable.models import BackupState
 from durable.runtime.surroundings import CatalogEntry
 from durable.testing import LocalObjects
@@ -31,7 +32,8 @@ class Schedule:
 
     async def round(self) -> Round:
         await self._catalog.write()
-        return await run_round(self._backups, self._conf, self._calendar())
+        claimed = await in_database(claim, self._conf, self._calendar())
+        return await run_round(self._backups, claimed)
 
     async def copies(self) -> int:
         return len(await self._backups.copies(ID))
@@ -42,7 +44,7 @@ def schedule(backups: Backups, operator: Inspector, calendar: Calendar, catalog:
     return Schedule(backups, operator.conf, calendar, catalog)
 
 
-async def test_B2_a_change_is_copied_when_it_has_waited_long_enough(
+async def test_a_change_is_copied_when_it_has_waited_long_enough(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     await lab().increment()
@@ -56,7 +58,7 @@ async def test_B2_a_change_is_copied_when_it_has_waited_long_enough(
     assert await schedule.round() == Round(0, 0)  # nothing has changed
 
 
-async def test_B2_an_object_that_is_always_active_is_copied_again_when_it_has_changed(
+async def test_an_object_that_is_always_active_is_copied_again_when_it_has_changed(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     for count in range(1, 4):
@@ -70,7 +72,7 @@ async def test_B2_an_object_that_is_always_active_is_copied_again_when_it_has_ch
     assert local.is_active(lab())
 
 
-async def test_B2_a_change_that_only_a_dead_worker_had_noted_is_copied(
+async def test_a_change_that_only_a_dead_worker_had_noted_is_copied(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     await lab().increment()
@@ -80,7 +82,7 @@ async def test_B2_a_change_that_only_a_dead_worker_had_noted_is_copied(
     assert await schedule.round() == Round(1, 0)
 
 
-async def test_B2_a_pending_entry_that_says_changed_is_not_lost_to_a_later_one() -> None:
+async def test_a_pending_entry_that_says_changed_is_not_lost_to_a_later_one() -> None:
     from durable.catalog import _newest
 
     first = CatalogEntry("Lab", str(ID), "lab", 1, 2, 3, None, gone=False, changed=True)
@@ -98,7 +100,7 @@ async def test_a_class_can_stay_out_of_it(
     assert await BackupState.objects.acount() == 0
 
 
-async def test_B2_a_worker_does_a_few_at_a_time_and_each_object_once(
+async def test_a_worker_does_a_few_at_a_time_and_each_object_once(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     for number in range(7):
@@ -110,7 +112,7 @@ async def test_B2_a_worker_does_a_few_at_a_time_and_each_object_once(
     assert await BackupState.objects.filter(copied_at__isnull=False).acount() == 7
 
 
-async def test_B2_workers_share_the_work_without_doing_it_twice(
+async def test_workers_share_the_work_without_doing_it_twice(
     local: LocalObjects,
     schedule: Schedule,
     calendar: Calendar,
@@ -134,7 +136,7 @@ async def test_B2_workers_share_the_work_without_doing_it_twice(
     assert sorted(saved) == sorted(str(id_from_name("Lab", f"n{number}")) for number in range(6))
 
 
-async def test_B2_what_failed_is_tried_again_later(
+async def test_what_failed_is_tried_again_later(
     local: LocalObjects,
     schedule: Schedule,
     calendar: Calendar,
@@ -159,7 +161,7 @@ async def test_B2_what_failed_is_tried_again_later(
     assert (state.error, state.changed_at, state.tried_at) == ("", None, None)
 
 
-async def test_B2_what_a_dead_worker_had_begun_is_done_by_another(
+async def test_what_a_dead_worker_had_begun_is_done_by_another(
     local: LocalObjects,
     schedule: Schedule,
     calendar: Calendar,
@@ -181,7 +183,7 @@ async def test_B2_what_a_dead_worker_had_begun_is_done_by_another(
     assert await schedule.round() == Round(1, 0)
 
 
-async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
+async def test_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
     local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector, storage: InMemoryStorage
 ) -> None:
     await lab().increment()
@@ -199,7 +201,7 @@ async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
     assert await BackupState.objects.acount() == 0
 
 
-async def test_B3_an_object_made_anew_keeps_the_copies_of_its_predecessor(
+async def test_an_object_made_anew_keeps_the_copies_of_its_predecessor(
     local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector
 ) -> None:
     await lab().increment()
@@ -216,7 +218,7 @@ async def test_B3_an_object_made_anew_keeps_the_copies_of_its_predecessor(
     assert await schedule.copies() == 2
 
 
-async def test_B3_the_copies_of_an_object_that_is_there_never_expire(
+async def test_the_copies_of_an_object_that_is_there_never_expire(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     await lab().increment()

@@ -43,7 +43,7 @@ def value_in(path: Path) -> int:
     return int(value[-1])
 
 
-def test_B5_the_place_is_taken_when_the_owner_closes(tmp_path: Path, pool: SyncPool, owner: Store) -> None:
+def test_the_place_is_taken_when_the_owner_closes(tmp_path: Path, pool: SyncPool, owner: Store) -> None:
     path = object_path(tmp_path, ID)
     owner.close()
     (kept,) = path.parent.glob("*.replaced-*")
@@ -66,7 +66,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], Any]) -> None:
     monkeypatch.setattr(Database, "_adopt", and_then)
 
 
-def test_B5_who_had_opened_the_old_file_writes_neither_to_it_nor_to_the_new_ones_log(
+def test_who_had_opened_the_old_file_writes_neither_to_it_nor_to_the_new_ones_log(
     tmp_path: Path, pool: SyncPool, owner: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = object_path(tmp_path, ID)
@@ -92,7 +92,7 @@ def test_B5_who_had_opened_the_old_file_writes_neither_to_it_nor_to_the_new_ones
     assert value_in(kept) == 2
 
 
-def test_B5_the_owner_who_gave_its_place_away_leaves_the_successors_log_alone(
+def test_the_owner_who_gave_its_place_away_leaves_the_successors_log_alone(
     tmp_path: Path, pool: SyncPool, owner: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = Database.close
@@ -111,7 +111,7 @@ def test_B5_the_owner_who_gave_its_place_away_leaves_the_successors_log_alone(
     assert value_in(object_path(tmp_path, ID)) == 7
 
 
-def test_B5_an_owner_that_cannot_give_its_place_away_keeps_all_it_has(
+def test_an_owner_that_cannot_give_its_place_away_keeps_all_it_has(
     tmp_path: Path, pool: SyncPool, owner: Store
 ) -> None:
     (tmp_path / "draft").unlink()
