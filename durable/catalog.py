@@ -22,9 +22,10 @@ from types import TracebackType
 import msgspec
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
+from django.utils import timezone
 
 from durable.identity import ObjectId
-from durable.models import ObjectRecord, moment
+from durable.models import BackupState, ObjectRecord, moment
 from durable.runtime.surroundings import CatalogEntry
 from durable.storage.store import object_path
 
@@ -138,6 +139,7 @@ class DjangoCatalog:
         with self._lock:
             if self._closed:
                 return  # the objects have ended before; their next owner notes them again
+            entry = _after(self._waiting.get(entry.id), entry)
             try:
                 self._marks.add(entry)
             except OSError as problem:
@@ -201,7 +203,7 @@ class DjangoCatalog:
     def _write_patiently(self, entries: Iterable[CatalogEntry]) -> bool:
         """Write entries batch by batch, again and again while the database refuses; False when told to stop meanwhile."""
         rest = iter(entries)
-        while batch := {entry.id: entry for entry in islice(rest, BATCH_ROWS)}:
+        while batch := _newest(islice(rest, BATCH_ROWS)):
             pause = 0.1
             while True:
                 try:
@@ -218,12 +220,20 @@ class DjangoCatalog:
     def _write(self, entries: Iterable[CatalogEntry]) -> None:
         rows: list[ObjectRecord] = []
         gone: dict[str, list[str]] = {}
+        changed: dict[str, list[str]] = {}
         for entry in entries:
             if object_path(self._objects, ObjectId(entry.key, entry.id)).exists():
                 rows.append(_record(entry))
+                if entry.changed:
+                    changed.setdefault(entry.key, []).append(entry.id)
             else:
                 gone.setdefault(entry.key, []).append(entry.id)
+        now = timezone.now()
         with transaction.atomic():
+            for key, ids in changed.items():
+                BackupState.objects.note_changed(key, ids, now)
+            for key, ids in gone.items():
+                BackupState.objects.note_gone(key, ids, now)
             ObjectRecord.objects.bulk_create(
                 rows,
                 update_conflicts=True,
@@ -232,6 +242,19 @@ class DjangoCatalog:
             )
             for key, ids in gone.items():
                 ObjectRecord.objects.filter(class_key=key, object_id__in=ids).delete()
+
+
+def _after(before: CatalogEntry | None, entry: CatalogEntry) -> CatalogEntry:
+    """What an entry says together with the one that it replaces."""
+    return entry._replace(changed=True) if before is not None and before.changed else entry
+
+
+def _newest(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:
+    """The last entry of each object, by id."""
+    found: dict[str, CatalogEntry] = {}
+    for entry in entries:
+        found[entry.id] = _after(found.get(entry.id), entry)
+    return found
 
 
 def _record(entry: CatalogEntry) -> ObjectRecord:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Advice
 from django.core.exceptions import ImproperlyConfigured
@@ -119,6 +120,9 @@ def _check_attributes(kind: type[DurableObject]) -> Iterator[CheckMessage]:
 
     if kind.durability not in ("strict", "relaxed"):
         yield wrong("durability", '"strict" or "relaxed"', 'Write `durability = "strict"`, or leave it out.')
+    backup: Any = kind.backup
+    if not isinstance(backup, bool):
+        yield wrong("backup", "True or False", "Write `backup = False`, or leave it out.")
     for name in _LIMITS:
         value = getattr(kind, name)
         kinds = (int,) if name.startswith("max_") else (int, float)
@@ -147,12 +151,16 @@ def check_keys(classes: Registry) -> list[CheckMessage]:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """`settings.DURABLE` (durable.E008)."""
+    """`settings.DURABLE` (durable.E008), and the storage that it names (durable.E009)."""
     try:
-        durable_settings()
+        conf = durable_settings()
     except ImproperlyConfigured as error:
         message = f"settings.DURABLE cannot work: {error}."
         return [_error(8, message, "Correct that entry of DURABLE; durable/conf.py describes each of them.")]
+    if conf.backup_every is not None and conf.backup_storage not in settings.STORAGES:
+        message = f"Objects cannot be backed up: settings.STORAGES has no {conf.backup_storage!r}."
+        hint = 'Add that storage, as docs/backups.md shows, or set DURABLE["backup_every"] = None.'
+        return [_error(9, message, hint)]
     return []
 
 

@@ -100,6 +100,20 @@ class DurableSettings:
     max_active: int = 10_000
     """Objects in the memory of one worker. Beyond it idle ones are evicted, then new ones are refused."""
 
+    # --- Backups
+
+    backup_every: float | None = 3600.0
+    """An object is copied when its first change that no copy has is this old. None: only when an operator asks."""
+
+    backup_keep: int = 5
+    """The newest copies of an object that are kept, however old they are."""
+
+    backup_keep_days: int = 14
+    """For so many days the last copy of each day is kept too, and the copies of an object that was deleted."""
+
+    backup_storage: str = "durable_backups"
+    """The name in Django's STORAGES of the storage that copies are put into."""
+
     # --- Gateways
 
     park_seconds: float = 30.0
@@ -138,6 +152,11 @@ class DurableSettings:
             raise _refuse("trusted_proxy_count", f"must be 0 or more; it is {self.trusted_proxy_count!r}")
         if self.api_auth not in ("open", "token"):
             raise _refuse("api_auth", f"must be 'open' or 'token'; it is {self.api_auth!r}")
+        every: Any = self.backup_every
+        if every is not None and (
+            isinstance(every, bool) or not isinstance(every, int | float) or every <= 0
+        ):
+            raise _refuse("backup_every", f"must be a number of seconds above 0, or None; it is {every!r}")
         if self.redis_url is not None and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise _refuse("redis_url", "must begin with redis://, rediss:// or unix://")
         if self.lease_margin >= self.lease_ttl:

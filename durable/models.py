@@ -3,10 +3,12 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from django.db import connections, models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from .identity import MAX_NAME_BYTES
@@ -118,6 +120,95 @@ class ObjectTrouble(models.Model):
 
     def __str__(self) -> str:
         return f"{self.class_key}({self.name or self.object_id}): {self.kind}"
+
+
+class BackupStateQuerySet(models.QuerySet["BackupState"]):
+    """What changes a state; each is one statement or two, whatever else writes to the row."""
+
+    def note_changed(self, class_key: str, object_ids: Collection[str], at: datetime) -> None:
+        """These objects may have written what no copy has."""
+        self.bulk_create(
+            [self.model(class_key=class_key, object_id=object_id) for object_id in object_ids],
+            ignore_conflicts=True,
+        )
+        self.filter(class_key=class_key, object_id__in=object_ids).update(
+            changed_at=Coalesce("changed_at", models.Value(at)), changes=models.F("changes") + 1, gone_at=None
+        )
+
+    def of(self, class_key: str, object_id: str) -> "BackupState":
+        """The state of one object, made where there is none."""
+        return self.get_or_create(class_key=class_key, object_id=object_id)[0]
+
+    def note_gone(self, class_key: str, object_ids: Collection[str], at: datetime) -> None:
+        """These objects have no storage any more: their copies, if there are any, stay for the time of retention."""
+        self.filter(class_key=class_key, object_id__in=object_ids, copied_at=None, tried_at=None).delete()
+        self.filter(class_key=class_key, object_id__in=object_ids, gone_at=None).update(
+            changed_at=None, gone_at=at
+        )
+
+    def due(self, now: datetime, *, every: timedelta, again: timedelta) -> Self:
+        """Objects with a change older than `every`, first ones first.
+
+        What was tried less than `again` ago is being done, or has just failed.
+        """
+        return self._idle(now, again).filter(changed_at__lte=now - every).order_by("changed_at", "id")
+
+    def expired(self, now: datetime, *, keep: timedelta, again: timedelta) -> Self:
+        """Objects that were deleted more than `keep` ago."""
+        return self._idle(now, again).filter(gone_at__lte=now - keep).order_by("gone_at", "id")
+
+    def _idle(self, now: datetime, again: timedelta) -> Self:
+        return self.filter(models.Q(tried_at=None) | models.Q(tried_at__lte=now - again))
+
+
+class BackupState(models.Model):
+    """What is to be done about the copies of one object; of the copies themselves the storage they are in is the truth."""
+
+    class_key = models.CharField("class", max_length=200)
+    object_id = models.CharField("id", max_length=64)
+    # When the first change was noted that no copy has; None when the newest copy has everything.
+    changed_at = models.DateTimeField("changed", null=True, blank=True)
+    # How often a change was noted: tells whether one more was while a copy was made.
+    changes = models.BigIntegerField(default=0)
+    gone_at = models.DateTimeField("deleted", null=True, blank=True)
+    # When somebody last began to do what is due, which is under way unless there is an error.
+    tried_at = models.DateTimeField("last tried", null=True, blank=True)
+    copied_at = models.DateTimeField("last copied", null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+
+    objects = BackupStateQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "backup"
+        default_permissions = ["view"]
+        constraints = [
+            models.UniqueConstraint(fields=["class_key", "object_id"], name="durable_backup_identity"),
+        ]
+        indexes = [
+            models.Index(fields=["changed_at", "id"], name="durable_backup_changed"),
+            models.Index(fields=["gone_at"], name="durable_backup_gone"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.class_key}({self.object_id})"
+
+    def claim(self, now: datetime, within: timedelta) -> bool:
+        """Be the one who does what is due; False when somebody else is, who began less than `within` ago."""
+        if self.tried_at is not None and not self.error and self.tried_at > now - within:
+            return False
+        row = type(self)._default_manager.filter(pk=self.pk, tried_at=self.tried_at)
+        return bool(row.update(tried_at=now, error=""))
+
+    def copied(self, began: datetime, now: datetime) -> None:
+        """A copy has every change noted until `began`, when this row was read; a later one waits from then on."""
+        row = type(self)._default_manager.filter(pk=self.pk)
+        row.filter(changes=self.changes).update(changed_at=None)
+        row.exclude(changes=self.changes).update(changed_at=began)
+        row.update(copied_at=now, tried_at=None, error="")
+
+    def failed(self, error: str) -> None:
+        """It could not be done now; it is tried again later."""
+        type(self)._default_manager.filter(pk=self.pk).update(error=error)
 
 
 class ApiToken(models.Model):

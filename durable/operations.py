@@ -19,6 +19,7 @@ import apsw
 from django.db import router
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation, OperationCategory
+from django.utils import timezone
 
 from durable.client import ClusterClient, home
 from durable.cluster.router import NotActiveError
@@ -27,7 +28,7 @@ from durable.core import codec
 from durable.core.envelope import Target
 from durable.errors import DamagedFileError, DurableError, UnavailableError
 from durable.identity import ObjectId, check_key
-from durable.models import AuditEntry, ObjectRecord
+from durable.models import AuditEntry, BackupState, ObjectRecord
 from durable.runtime.registry import registry
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
@@ -74,7 +75,8 @@ class DeleteObjectClass(Operation):
         connection = schema_editor.connection
         if connection.alias != router.db_for_write(ObjectRecord):
             return
-        if ObjectRecord._meta.db_table not in connection.introspection.table_names():
+        tables = connection.introspection.table_names()
+        if ObjectRecord._meta.db_table not in tables:
             return
         rows = ObjectRecord.objects.using(connection.alias).filter(class_key=self.key)
         if rows.exists():
@@ -84,6 +86,9 @@ class DeleteObjectClass(Operation):
                 if served:
                     home.run(lambda client, ids=ids: client.redis.forget_objects(ids))  # type: ignore[misc]
             rows.delete()
+            if BackupState._meta.db_table in tables:
+                copied = BackupState.objects.using(connection.alias).filter(class_key=self.key)
+                copied.update(changed_at=None, gone_at=timezone.now())
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
@@ -145,8 +150,8 @@ def _delete_files(folder: Path) -> Iterator[ObjectId]:
                     f"a process still holds {path}: stop it, then migrate again; what was deleted so far is gone"
                 ) from None
             yield ObjectId(folder.name, path.name.removesuffix(".sqlite3"))
-        for damaged in shelf.glob("*.damaged-*"):  # set aside by `manage.py objects`
-            damaged.unlink()
+        for kept in (*shelf.glob("*.damaged-*"), *shelf.glob("*.replaced-*")):  # by `manage.py objects`
+            kept.unlink()
         _sync(shelf)
         with contextlib.suppress(OSError):  # something else lies there
             shelf.rmdir()

@@ -46,6 +46,7 @@ class RateLimiter(DurableObject):
 
     key = "RateLimiter"
     durability = "relaxed"
+    backup = False  # what it remembers is worth nothing an hour later
     migrations = [
         """
         CREATE TABLE subject (

@@ -40,6 +40,10 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
         ({"idle_seconds": "10"}, "idle_seconds'] must be a number of seconds"),
         ({"api_auth": "none"}, "api_auth'] must be 'open' or 'token'"),
         ({"trusted_proxy_count": -1}, "trusted_proxy_count'] must be 0 or more"),
+        ({"backup_every": 0}, "backup_every'] must be a number of seconds above 0, or None"),
+        ({"backup_every": "1h"}, "backup_every'] must be a number of seconds above 0, or None"),
+        ({"backup_every": True}, "backup_every'] must be a number of seconds above 0, or None"),
+        ({"backup_keep": 0}, "backup_keep'] must be above 0"),
         ({"redis_url": "localhost:6379"}, "redis_url'] must begin with redis://"),
         ({"lease_margin": 10.0}, "lease_margin'] must be below lease_ttl"),
         ({"lease_renew": 5.0}, "lease_renew'] must leave room for one failed renewal"),
@@ -50,6 +54,10 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
 def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=re.escape(problem)):
         make(**values)
+
+
+def test_backups_can_be_left_to_the_operator() -> None:
+    assert make(backup_every=None).backup_every is None
 
 
 def test_a_whole_number_will_do_for_seconds() -> None:

@@ -10,9 +10,10 @@ from django.db import connection, migrations
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
+from django.utils import timezone
 
 from durable.identity import ObjectId, id_from_name
-from durable.models import AuditEntry, ObjectRecord, moment
+from durable.models import AuditEntry, BackupState, ObjectRecord, moment
 from durable.operations import DeleteObjectClass, ObjectClassInUseError
 from durable.storage.durability import SyncPool
 from durable.storage.store import Claim, Store, object_path
@@ -86,12 +87,24 @@ def test_everything_of_the_class_goes_and_nothing_else(objects: Path, pool: Sync
 
 
 @pytest.mark.django_db(transaction=True)
+def test_copies_of_the_class_stay_for_the_time_of_retention(objects: Path, pool: SyncPool) -> None:
+    object_id, store = make(objects, pool, KEY, "a")
+    store.close()
+    BackupState.objects.note_changed(KEY, [str(object_id)], timezone.now())
+    migrate(DeleteObjectClass(KEY))
+    state = BackupState.objects.get()
+    assert state.changed_at is None
+    assert state.gone_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
 def test_damaged_files_go_too(objects: Path, pool: SyncPool) -> None:
     object_id, store = make(objects, pool, KEY, "a")
     store.close()
     path = object_path(objects, object_id)
     path.write_bytes(b"no database at all" * 400)
     path.with_name(f"{path.name}.damaged-1").write_bytes(b"")
+    path.with_name(f"{path.name}.replaced-1").write_bytes(b"")
     migrate(DeleteObjectClass(KEY))
     assert not (objects / KEY).exists()
 
@@ -177,7 +190,7 @@ from django.db import connection
 from durable.client import home
 from durable.conf import durable_settings
 from durable.identity import id_from_name
-from durable.models import ObjectRecord, moment
+from durable.models import BackupState, ObjectRecord, moment
 from durable.operations import DeleteObjectClass
 from durable.service.attach import attach_to_redis
 from durable.storage.durability import SyncPool

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
@@ -25,6 +25,7 @@ from durable.errors import (
     UnavailableError,
 )
 from durable.storage.database import POISONED
+from durable.storage.durability import sync_directory, sync_file
 
 TRIES = 5
 PAUSE = 0.02
@@ -59,18 +60,38 @@ def copy_apart(source: str, target: str) -> None:
         raise StorageError(f"the file cannot be copied: {copied.stderr.strip()}", delivered="no")
 
 
-def read_copy(path: Path, read: Callable[[Copy], T], *, apart: bool = False) -> T | None:
+class Bounds(NamedTuple):
+    """How much a copy may cost: the bytes of the file with its log, the seconds of reading, and where it is made."""
+
+    most_bytes: int
+    seconds: float
+    folder: Path
+
+
+def sync_log(path: Path) -> None:
+    """Make durable what a dead owner may have left unsynced in the log of the file at `path`. Waits for the disk."""
+    try:
+        sync_file(Path(f"{path}-wal"))
+    except FileNotFoundError:
+        return  # who closed the file has synced all of it
+    sync_directory(path.parent)
+
+
+def read_copy(
+    path: Path, read: Callable[[Copy], T], *, apart: bool = False, bounds: Bounds | None = None
+) -> T | None:
     """What `read(copy)` makes of the database at `path`; None when there is no such file, or it is being removed.
 
     `apart` must be set in a process that owns objects. Waits for the disk. Raises a StorageError for a damaged file and one that is too large, UnavailableError for a
     file that does not hold still.
     """
+    most_bytes, seconds, folder = bounds or (MOST_BYTES, READ_SECONDS, None)
     damage: apsw.Error | None = None
     copy_file = copy_apart if apart else shutil.copyfile
     for _ in range(TRIES):
-        with TemporaryDirectory(prefix="durable-look-") as folder:
-            copy = Path(folder) / "object.sqlite3"
-            before = _figures(path)
+        with TemporaryDirectory(prefix="durable-look-", dir=folder) as draft:
+            copy = Path(draft) / "object.sqlite3"
+            before = _figures(path, most_bytes)
             if before is None:
                 return None
             try:
@@ -79,15 +100,13 @@ def read_copy(path: Path, read: Callable[[Copy], T], *, apart: bool = False) -> 
                     copy_file(f"{path}-wal", f"{copy}-wal")
             except FileNotFoundError:
                 continue
-            if _figures(path) == before:
+            if _figures(path, most_bytes) == before:
                 try:
-                    return _read(copy, read)
+                    return _read(copy, read, seconds)
                 except (apsw.CorruptError, apsw.NotADBError) as error:
                     damage = error
                 except apsw.InterruptError:
-                    raise StatementTimeoutError(
-                        f"reading the copy took longer than {READ_SECONDS:g} s"
-                    ) from None
+                    raise StatementTimeoutError(f"reading the copy took longer than {seconds:g} s") from None
                 except apsw.Error as error:
                     raise StorageError(f"the copy cannot be read: {error}", delivered="no") from error
         time.sleep(PAUSE)
@@ -96,7 +115,7 @@ def read_copy(path: Path, read: Callable[[Copy], T], *, apart: bool = False) -> 
     raise UnavailableError("this object's file changes all the time; try again")
 
 
-def _figures(path: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None] | None:
+def _figures(path: Path, most_bytes: int) -> tuple[tuple[int, ...], tuple[int, ...] | None] | None:
     """What changes whenever the file or its log does."""
     try:
         main = path.stat()
@@ -106,9 +125,9 @@ def _figures(path: Path) -> tuple[tuple[int, ...], tuple[int, ...] | None] | Non
         log = Path(f"{path}-wal").stat()
     except FileNotFoundError:
         log = None
-    if main.st_size + (log.st_size if log else 0) > MOST_BYTES:
+    if main.st_size + (log.st_size if log else 0) > most_bytes:
         raise StorageLimitError(
-            f"a sleeping object of more than {MOST_BYTES} bytes is not read", delivered="no"
+            f"a sleeping object of more than {most_bytes} bytes is not read", delivered="no"
         )
     return _figure(main), _figure(log) if log is not None and log.st_size else None
 
@@ -117,9 +136,9 @@ def _figure(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read(path: Path, read: Callable[[Copy], T]) -> T | None:
+def _read(path: Path, read: Callable[[Copy], T], seconds: float) -> T | None:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    deadline = time.monotonic() + READ_SECONDS
+    deadline = time.monotonic() + seconds
     try:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)

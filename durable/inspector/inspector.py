@@ -4,61 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from durable.client import ClusterClient
-from durable.cluster.redis import WorkerSession
-from durable.cluster.router import NotActiveError
 from durable.conf import DurableSettings
 from durable.core import codec
-from durable.core.envelope import Target
 from durable.errors import (
-    ArgumentError,
     DamagedFileError,
     DurableError,
-    NotCallableError,
     StorageError,
     UnavailableError,
-    error_from_wire,
 )
 from durable.identity import ObjectId
-from durable.models import AuditEntry
 from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
-from durable.runtime.exports import DELETE
+from durable.runtime.exports import DELETE, REPLACE
 from durable.runtime.signatures import find_method
-from durable.storage.images import ImageError, place_image, prepare_image
+from durable.storage.images import place_image, prepare_image
 from durable.storage.store import object_path
 
 from . import moves
+from .audit import MAX_AUDITED, recorded
 from .console import Result, select
-from .copies import Copy, read_copy
 from .facts import file_facts, iso, last_active, owner_of
+from .looks import ASK_SECONDS, LOOKS, Looker, Seen
 from .records import find_record, in_database
 from .targets import find_class
 from .troubles import forget_damage, troubles_of
 from .values import jsonable
 from .wholes import (
-    AbsentObjectError,
     ObjectExistsError,
     catalogue,
     draft_in,
     hand_over,
-    saving,
     set_aside,
     uncatalogue,
 )
 
-ASK_SECONDS = 2.0
 ACT_SECONDS = 35.0  # an eviction waits for the running event
 ENDING_SECONDS = 10.0  # for what a worker does after it has drained
-LOOKS = 4
-MAX_AUDITED = 500  # characters of a call's arguments in the audit log
 
 T = TypeVar("T")
 Shown = dict[str, Any]
@@ -67,22 +54,7 @@ Tables = list[dict[str, Any]]
 """Per table `name`, `columns`, the first `rows`, and whether there are `more`."""
 
 
-class _Asked(NamedTuple):
-    """An active object's owner, and its answer; without one, the owner is silent."""
-
-    owner: WorkerSession
-    answer: Any
-    is_silent: bool = False
-
-
-class _Seen(NamedTuple):
-    """An answer of the owner, if there is one, and what was read from a copy of the file, if it was."""
-
-    asked: _Asked | None
-    copied: Any
-
-
-class Inspector:
+class Inspector(Looker):
     """Looks at objects and acts on them for one operator; what it shows and does is recorded in the audit log.
 
     Args:
@@ -92,11 +64,9 @@ class Inspector:
     """
 
     def __init__(self, client: ClusterClient, conf: DurableSettings, who: str) -> None:
-        self._client = client
-        self._root = conf.data_dir / "objects"
-        self._exports = conf.data_dir / "exports"
+        super().__init__(client, conf)
         self._drain_seconds = conf.drain_seconds
-        self._who = who
+        self.who = who
 
     # -- looking
 
@@ -116,7 +86,7 @@ class Inspector:
         except UnavailableError:
             raise
         except DurableError as error:  # a damaged or very large file; that it is there is known
-            seen, problem = _Seen(None, {}), str(error)
+            seen, problem = Seen(None, {}), str(error)
         asked, found = seen
         state = "active" if asked is not None else "absent" if found is None else "asleep"
         facts: dict[str, Any] = dict(found or {})
@@ -174,65 +144,8 @@ class Inspector:
         An active object is copied by its owner between two events, as far as it is durable. Sockets and answered calls
         are left out. Raises AbsentObjectError, OSError.
         """
-        async with self._recorded("object.export", object_id):
-            with draft_in(self._exports) as draft:
-                asked, copied = await self._look(object_id, "export", saving(draft), ACT_SECONDS)
-                name = copied if asked is None or asked.is_silent else asked.answer
-                if name is None:
-                    raise AbsentObjectError("this object stores nothing")
-                written = self._exports / Path(name).name
-                try:
-                    return await asyncio.to_thread(hand_over, written, target)
-                finally:
-                    written.unlink(missing_ok=True)
-
-    async def _look(
-        self, object_id: ObjectId, verb: str, read: Callable[[Copy], T], within: float = ASK_SECONDS
-    ) -> _Seen:
-        """Ask the owner, or read a copy of the file where there is none."""
-        for _ in range(LOOKS):
-            asked = await self._ask(object_id, verb, within)
-            if asked is not None and not asked.is_silent:
-                return _Seen(asked, None)
-            copied = await self._copied(object_id, read)
-            # It may have woken meanwhile, and been copied in the middle of a write.
-            again = await self._ask(object_id, "show", ASK_SECONDS) if asked is None else None
-            if again is None:
-                return _Seen(asked, copied)
-        raise UnavailableError("the object wakes and sleeps all the time; try again")
-
-    async def _copied(self, object_id: ObjectId, read: Callable[[Copy], T]) -> T | None:
-        """What `read` makes of a copy of the object's file; None when there is none."""
-        path = object_path(self._root, object_id)
-        return await asyncio.to_thread(read_copy, path, read, apart=self._owns)
-
-    @property
-    def _owns(self) -> bool:
-        """Whether this very process owns objects, as `runserver`'s does."""
-        return any(session.pid == os.getpid() for session in self._client.directory.live.values())
-
-    async def _ask(self, object_id: ObjectId, verb: str, within: float) -> _Asked | None:
-        """Have the owner's worker answer; None when no live worker has the object active."""
-        found = await self._client.redis.owner(object_id)
-        if found is None:
-            return None
-        directory = self._client.directory
-        if directory.get(found[0]) is None:
-            await directory.refresh()
-        session = directory.get(found[0])
-        if session is None:
-            return None
-        target = Target(object_id.class_key, str(object_id), object_id.name)
-        try:
-            async with asyncio.timeout(within):
-                reply = await self._client.router.command(session.worker, target, verb)
-        except NotActiveError:
-            return None
-        except (TimeoutError, UnavailableError):
-            return _Asked(session, None, is_silent=True)
-        if reply.error is not None:
-            raise error_from_wire(reply.error)
-        return _Asked(session, None if reply.value is None else codec.decode(reply.value))
+        async with self._recorded("object.export", object_id), self.image(object_id) as written:
+            return await asyncio.to_thread(hand_over, written, target)
 
     # -- acting
 
@@ -312,27 +225,36 @@ class Inspector:
         return True
 
     async def import_file(self, object_id: ObjectId, source: Path, *, replace: bool = False) -> int:
-        """Make the object from a file that `export` has written; its bytes. With `replace`, delete the one there is.
+        """Make the object from a file that `export` has written; its bytes. With `replace`, in the place of the one there is.
 
-        Raises ImageError for a file that does not fit, ObjectExistsError.
+        What was there before is kept beside it, as `….replaced-<ms>`. Raises ImageError for a file that does not fit,
+        ObjectExistsError.
         """
-        kind = find_class(object_id.class_key)
+        find_class(object_id.class_key)
         async with self._recorded(
             "object.import", object_id, file=str(source)[:MAX_AUDITED], replace=replace
         ):
-            owner = await self._client.redis.owner(object_id)
-            epoch = 0 if owner is None else owner[1]
-            with draft_in(self._exports) as draft:
-                facts = await asyncio.to_thread(
-                    prepare_image, source, draft, object_id, epoch=epoch, migrations=len(kind.migrations)
-                )
-                await self._place(object_id, draft, replace=replace)
-            await self._ask(object_id, "evict", ACT_SECONDS)  # an instance that knows of nothing stored
-            await in_database(catalogue, object_id, facts, time.time_ns() // 1_000_000)
-            if facts.alarm is not None:
-                reference = f"{object_id.class_key}:{object_id}"
-                await self._client.redis.index_alarms([(reference, facts.alarm)])
-            return facts.size
+            return await self._install(object_id, source, replace=replace)
+
+    async def restore(self, object_id: ObjectId, source: Path, copy: str) -> int:
+        """`import_file(..., replace=True)` of a backup's file; `copy` names it in the audit log."""
+        find_class(object_id.class_key)
+        async with self._recorded("object.restore", object_id, copy=copy[:MAX_AUDITED]):
+            return await self._install(object_id, source, replace=True)
+
+    async def _install(self, object_id: ObjectId, source: Path, *, replace: bool) -> int:
+        kind = find_class(object_id.class_key)
+        owner = await self._client.redis.owner(object_id)
+        epoch = 0 if owner is None else owner[1]
+        with draft_in(self._exports) as draft:
+            facts = await asyncio.to_thread(
+                prepare_image, source, draft, object_id, epoch=epoch, migrations=len(kind.migrations)
+            )
+            await self._place(object_id, draft, replace=replace)
+        await self._ask(object_id, "evict", ACT_SECONDS)  # an instance that knows of nothing stored
+        await in_database(catalogue, object_id, facts, time.time_ns() // 1_000_000)
+        await self._client.redis.index_alarms([(f"{object_id.class_key}:{object_id}", facts.alarm)])
+        return facts.size
 
     async def _place(self, object_id: ObjectId, draft: Path, *, replace: bool) -> None:
         for _ in range(LOOKS):
@@ -341,9 +263,28 @@ class Inspector:
                 return
             except FileExistsError:
                 if not replace:
-                    raise ObjectExistsError("this object exists; --replace deletes it first") from None
-            await self._delete(object_id)
-        raise UnavailableError("the object is made anew all the time; try again when nobody uses it")
+                    raise ObjectExistsError(
+                        "this object exists; --replace puts the file in its place"
+                    ) from None
+            if await self._replace(object_id, draft):
+                return
+        raise UnavailableError("the object could not be replaced; its worker's log says why")
+
+    async def _replace(self, object_id: ObjectId, draft: Path) -> bool:
+        """Have the owner put `draft` in the place of the object's file, or move a damaged one away; whether it is there."""
+        path = object_path(self._root, object_id)
+        inode = await asyncio.to_thread(_inode, draft)
+        try:
+            await self._client.router.call(object_id, REPLACE, codec.encode([[draft.name], {}]))
+        except StorageError:
+            if not await self._set_aside(object_id):
+                raise
+            return False
+        await self._ask(object_id, "evict", ACT_SECONDS)  # answered when the file is closed
+        if await asyncio.to_thread(_inode, path) == inode:
+            return True
+        await self._set_aside(object_id)
+        return False
 
     async def call(self, object_id: ObjectId, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a method as any stub does; what it returns. Raises NotCallableError, RemoteError and the like."""
@@ -355,23 +296,14 @@ class Inspector:
             find_method(kind.durable_methods(), kind.key, method)
             return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
 
-    @asynccontextmanager
-    async def _recorded(self, what: str, object_id: ObjectId | None, **details: Any) -> AsyncIterator[None]:
-        """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
-        entry = await in_database(
-            AuditEntry.record,
-            self._who,
-            what,
-            class_key="" if object_id is None else object_id.class_key,
-            object_id="" if object_id is None else str(object_id),
-            name="" if object_id is None else object_id.name or "",
-            **details,
-        )
-        try:
-            yield
-        except Exception as error:
-            refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
-            entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
-            entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
-            await in_database(entry.save, update_fields=["result", "details"])
-            raise
+    def _recorded(
+        self, what: str, object_id: ObjectId | None, **details: Any
+    ) -> AbstractAsyncContextManager[None]:
+        return recorded(self.who, what, object_id, **details)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from durable.errors import DurableError
 from durable.identity import ObjectId
-from durable.models import ObjectRecord, moment
+from durable.models import BackupState, ObjectRecord, moment
 from durable.storage.images import ImageFacts, write_image
 from durable.storage.rewrite import forget_mark
 
@@ -98,7 +98,7 @@ def uncatalogue(object_id: ObjectId) -> None:
 
 
 def catalogue(object_id: ObjectId, facts: ImageFacts, now: int) -> None:
-    """Enter an imported object into the catalog."""
+    """Enter an imported object into the catalog, and note that it has changed."""
     ObjectRecord.objects.update_or_create(
         class_key=object_id.class_key,
         object_id=str(object_id),
@@ -110,3 +110,4 @@ def catalogue(object_id: ObjectId, facts: ImageFacts, now: int) -> None:
             "alarm_at": None if facts.alarm is None else moment(facts.alarm),
         },
     )
+    BackupState.objects.note_changed(object_id.class_key, [str(object_id)], moment(now))

@@ -85,7 +85,7 @@ class Activation:
         self.state = State.OPENING
         self.epoch = 0
         self.last_active = host.clock()
-        self.catalogued = False  # this activation's first write has been noted
+        self.catalogued = False  # a write of this activation that no backup has was noted
         self.took_over = False  # somebody else owned it before
         self.woken_for_alarm = False  # opened because the alarm index said so
         self.running: Event | None = None
@@ -431,6 +431,10 @@ class Activation:
         if event is None or event is not self.running or not self.gate.is_open:
             raise outside_event()
         return self.gate.store
+
+    def backed_up(self) -> None:
+        """A backup has all that was written so far: the next write is to be noted."""
+        self.catalogued = False
 
     def touch_alarm(self) -> None:
         """The running event may have changed the alarm."""

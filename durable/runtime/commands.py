@@ -11,7 +11,7 @@ from durable.core.envelope import Command
 from durable.errors import NotCallableError
 
 from .events import Answer
-from .exports import export_event
+from .exports import Export
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -36,8 +36,8 @@ def answer_command(host: Host, command: Command, answer: Answer) -> None:
             answer.reply(codec.encode(_show(activation)))
         case "tables":
             answer.reply(codec.encode(_tables(activation)))
-        case "export":
-            activation.offer_first(export_event(host.exports, answer))
+        case "export" | "backup":
+            Export(activation, host.exports, answer, backup=command.verb == "backup").step()
         case "evict":
             _when_left(host.evict(command.target.id), answer)
         case "abort":

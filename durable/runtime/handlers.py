@@ -10,7 +10,7 @@ from durable.errors import NotCallableError
 
 from .alarms import RUN_ALARM, run_alarm_event
 from .events import Answer, Event
-from .exports import DELETE, delete_event
+from .exports import DELETE, REPLACE, delete_event, replace_event
 from .objects import has_fetch, is_concurrent
 from .requests import FETCH, Response, decode_request, encode_response
 from .signatures import find_method
@@ -25,6 +25,8 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
     """The event of a method call; raises NotCallableError, ArgumentError before anything runs."""
     if request.method == DELETE:
         return delete_event(request, answer)
+    if request.method == REPLACE:
+        return replace_event(request, answer)
     if request.method == FETCH:
         return _fetch_event(kind, request, answer)
     if request.method == RUN_ALARM:

@@ -257,8 +257,8 @@ class Host:
             await self.off_loop(store.abandon)
             return
         gateways = {ws.gateway for ws in activation.sockets}
-        had_file = store.has_file
-        entry = self._entry(activation, store) if had_file else None
+        # Who replaces the file tells the catalog and the alarm index what is in the other one.
+        entry = self._entry(activation, store) if store.has_file and store.successor is None else None
         await self.off_loop(store.close)
         self._freed.closed()
         if entry is not None and entry.alarm is not None:
@@ -288,6 +288,7 @@ class Host:
             store.database.size,
             None if alarm is None else alarm.at,
             gone=False,
+            changed=activation.catalogued and activation.kind.backup,
         )
 
     def failed(self, activation: Activation, error: BaseException) -> None:
@@ -327,7 +328,7 @@ class Host:
             event.answer.not_owner(None)
 
     def wrote(self, activation: Activation) -> None:
-        """An event of this object has written: the catalog should know it, once."""
+        """An event of this object has written: the catalog should know it, once until it is backed up."""
         if not activation.catalogued:
             activation.catalogued = True
             self._catalog.note(self._entry(activation, activation.gate.store))

@@ -69,6 +69,9 @@ class DurableObject:
     max_queue: ClassVar[int | None] = None
     """Events that may wait; default from the settings."""
 
+    backup: ClassVar[bool] = True
+    """Whether changed objects are backed up on the schedule."""
+
     web_socket_error: ClassVar[str | None] = None
     """A text frame for a socket whose `web_socket_message` raised; None: it hears nothing."""
 

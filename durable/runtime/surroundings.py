@@ -54,7 +54,12 @@ class Outlets(Protocol):
 
 
 class CatalogEntry(NamedTuple):
-    """What the catalog should say of one object; `gone` when it has no storage any more."""
+    """What the catalog should say of one object.
+
+    Attributes:
+        gone: it has no storage any more.
+        changed: it may have written what no backup of it has.
+    """
 
     key: str
     id: str
@@ -64,6 +69,7 @@ class CatalogEntry(NamedTuple):
     storage_bytes: int
     alarm: int | None
     gone: bool
+    changed: bool = False
 
 
 class Catalog(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 
+from durable.backups import BackupKeeper
 from durable.catalog import DjangoCatalog
 from durable.cluster.processes import identify_self
 from durable.cluster.redis import RedisCluster
@@ -139,7 +140,11 @@ class WorkerThread:
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        with DjangoCatalog(self._conf.data_dir) as catalog, DjangoTroubles() as troubles:
+        with (
+            DjangoCatalog(self._conf.data_dir) as catalog,
+            DjangoTroubles() as troubles,
+            BackupKeeper(self._conf) as backups,
+        ):
             worker = Worker(
                 self._conf,
                 redis_url=str(self._conf.redis_url),
@@ -152,4 +157,5 @@ class WorkerThread:
             try:
                 await self._stop.wait()
             finally:
+                backups.stop()
                 await worker.stop()

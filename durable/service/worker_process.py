@@ -11,6 +11,7 @@ import sys
 import uuid
 from pathlib import Path
 
+from durable.backups import BackupKeeper
 from durable.catalog import DjangoCatalog
 from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
@@ -55,7 +56,11 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     watchdog = Watchdog(
         steps, notice=conf.blocking_notice, limit=conf.blocking_limit, grace=conf.blocking_grace
     )
-    with DjangoCatalog(conf.data_dir) as catalog, DjangoTroubles() as troubles:
+    with (
+        DjangoCatalog(conf.data_dir) as catalog,
+        DjangoTroubles() as troubles,
+        BackupKeeper(conf) as backups,
+    ):
         worker = Worker(
             conf,
             redis_url=redis_url,
@@ -76,6 +81,7 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
         gc.freeze()
         watchdog.start()
         await drain.wait()
+        backups.stop()
         await _drain(worker, stop, conf.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.stop(), _STOP_PATIENCE)

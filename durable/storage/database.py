@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ import apsw
 from durable.errors import DamagedFileError, FencedError, StorageError, StorageLimitError
 
 from .authorizer import authorize
+from .durability import sync_directory
 from .rewrite import forget_mark, is_marked, replace_marked
 from .schema import SCHEMA
 
@@ -153,10 +155,10 @@ class Database:
             self._abandon()
             raise open_error(error) from error
         except FileNotFoundError:
-            raise _replaced() from None
+            raise _busy("this object's file has just been replaced") from None
         if not self.is_at_path():  # replaced by its holder, who has let go of it only now
-            self.connection.close(True)
-            raise _replaced()
+            self._abandon()
+            raise _busy("this object's file has just been replaced")
 
     def _remove_empty(self) -> None:
         """Remove what a power cut has left of a file that was never synced: nothing in it was ever acknowledged.
@@ -284,6 +286,25 @@ class Database:
             self.main_fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         return self.main_fd
 
+    def hand_over(self, successor: Path) -> None:
+        """Put another file in the place of this one, which is kept beside it as `….replaced-<ms>`; close this then.
+
+        The path leads to one of the two whole files at every instant. Our lock keeps everybody from writing to this one;
+        who opens it only now finds, once the lock is free, that it is not at its path (see `open`). The log is emptied
+        before, since by its name it is the successor's then: SQLite does not touch it when it closes a file that is no
+        longer at its path. Raises StorageError, OSError.
+        """
+        try:
+            with self.trusted():
+                self.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except apsw.Error as error:
+            raise StorageError(f"the log could not be emptied: {error}", delivered="no") from error
+        if Path(f"{self.path}-wal").stat().st_size:
+            raise StorageError("the log could not be emptied", delivered="no")
+        os.link(self.path, f"{self.path}.replaced-{time.time_ns() // 1_000_000}")
+        successor.rename(self.path)
+        sync_directory(self.path.parent)
+
     def is_at_path(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         try:
@@ -399,16 +420,14 @@ def disk_failure(error: OSError) -> StorageError:
 def open_error(error: apsw.Error) -> StorageError:
     """What it means that a file could not be opened."""
     if isinstance(error, apsw.BusyError):
-        busy = BusyFileError("another process still holds this object's file", delivered="no")
-        busy.retryable = True
-        return busy
+        return _busy("another process still holds this object's file")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamagedFileError(f"this object's file is damaged: {error}", delivered="no")
     return StorageError(f"this object's file could not be opened: {error}", delivered="no")
 
 
-def _replaced() -> StorageError:
-    busy = BusyFileError("this object's file has just been replaced", delivered="no")
+def _busy(text: str) -> BusyFileError:
+    busy = BusyFileError(text, delivered="no")
     busy.retryable = True
     return busy
 

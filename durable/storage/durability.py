@@ -72,6 +72,15 @@ class SyncPool:
             thread.join()
 
 
+def sync_file(path: Path) -> None:
+    """Make a file durable. Never an object's own main file: closing it would drop the lock of its owner."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_directory(path: Path) -> None:
     """Make the entries of a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -21,7 +21,7 @@ from .rewrite import forget_mark
 from .schema import upgrade_from
 from .store import object_path
 
-STEP_PAGES = 256  # of 4 KiB: about a millisecond
+STEP_PAGES = 64  # of 4 KiB: less than half a millisecond
 PAGE_BYTES = 4096
 _RUNTIME_TABLES = (
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name LIKE '\\_do\\_%' ESCAPE '\\' "
@@ -44,16 +44,20 @@ class ImageFacts(NamedTuple):
     size: int
 
 
-def write_image(source: apsw.Connection, target: Path) -> Iterator[None]:
-    """Copy a database to a new file, in steps between which the caller may do other things, but not write to it."""
+def write_image(source: apsw.Connection, target: Path) -> Iterator[bool]:
+    """Copy a database to a new file, in steps; each yields whether the source is needed no more.
+
+    Between steps the source may be written to by this same connection: SQLite writes what changes to the copy as well, so
+    that the copy is the database as it was at the last step. No transaction may be open at a step.
+    """
     target.unlink(missing_ok=True)
     with closing(apsw.Connection(str(target))) as image:
         target.chmod(0o600)
         image.execute("PRAGMA synchronous=OFF").fetchall()
         with image.backup("main", source, "main") as backup:
-            while not backup.done:
-                backup.step(STEP_PAGES)
-                yield
+            while not backup.step(STEP_PAGES):
+                yield False
+        yield True
         _forget_company(image)
 
 
@@ -142,6 +146,12 @@ def _identify(image: apsw.Connection, object_id: ObjectId, epoch: int) -> ImageF
     ).fetchall()
     pages: Any = image.execute("PRAGMA page_count").fetchall()[0][0]
     return ImageFacts(object_id.name, created_at, alarm, pages * PAGE_BYTES)
+
+
+def raise_epoch(draft: Path, epoch: int) -> None:
+    """Make `draft` a file that only an owner with an epoch above `epoch` can open. Raises apsw.Error."""
+    with closing(apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)) as image:
+        image.execute("UPDATE _do_meta SET epoch = max(epoch, ?1)", (epoch,)).fetchall()
 
 
 def place_image(root: Path, object_id: ObjectId, draft: Path) -> None:

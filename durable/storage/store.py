@@ -64,6 +64,7 @@ class Store:
     Attributes:
         took_over: the file was last held by another owner (or this is its first opening since that one ended).
         name: the object's name as the file knows it.
+        successor: a file that takes this one's place when the store is closed.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Store:
         self.sql = Sql(self.database, self.transactions)
         self.metadata = Metadata(self.database, self.transactions)
         self._was_in_memory = self.database.in_memory
+        self.successor: Path | None = None
 
     def _take(self, object_id: ObjectId, now: int, *, has_log: bool) -> tuple[int, int]:
         """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
@@ -186,9 +188,17 @@ class Store:
         self.log.rest()
 
     def close(self) -> None:
-        """Close the file; an object left empty loses it. Waits for the disk. No sync may be running."""
+        """Close the file; an object left empty loses it. Waits for the disk. No sync may be running.
+
+        Raises StorageError or OSError when its successor could not take its place; then the file is closed and stays.
+        """
         self.log.close()
-        if self.has_file and self.database.connection.get_autocommit() and self.metadata.is_empty():
+        if self.successor is not None and self.has_file:
+            try:
+                self.database.hand_over(self.successor)
+            finally:
+                self.database.close()
+        elif self.has_file and self.database.connection.get_autocommit() and self.metadata.is_empty():
             self.database.remove()
         else:
             self.database.close()

@@ -207,6 +207,14 @@ def test_settings_out_of_range(wrong: dict[str, Any], tmp_path: Any) -> None:
     assert check_settings() == []
 
 
+def test_a_storage_for_backups_that_is_missing(tmp_path: Any) -> None:
+    with override_settings(DURABLE={"data_dir": tmp_path, "backup_storage": "nowhere"}):
+        [found] = check_settings()
+        assert (found.id, "nowhere" in found.msg) == ("durable.E009", True)
+    with override_settings(DURABLE={"data_dir": tmp_path, "backup_storage": "nowhere", "backup_every": None}):
+        assert check_settings() == []
+
+
 def test_the_classes_of_this_project_are_sound() -> None:
     for app in ("rooms", "counters", "limiter"):
         module = importlib.import_module(f"{app}.objects")

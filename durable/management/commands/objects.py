@@ -1,4 +1,4 @@
-"""`manage.py objects ...`: list, look at, call, export and delete objects of the running service from a shell."""
+"""`manage.py objects ...`: list, look at, call, export, back up and delete objects of the running service from a shell."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -22,6 +22,7 @@ from durable.inspector import (
     list_troubles,
 )
 from durable.management.arguments import shell_user
+from durable.management.backups import CopyCommands, add_actions
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
 
@@ -91,7 +92,9 @@ class Command(BaseCommand):
         importing = actions.add_parser("import", help="make an object from a file that export has written")
         _target(importing)
         importing.add_argument("file", metavar="FILE", type=Path)
-        importing.add_argument("--replace", action="store_true", help="delete the object first, if it exists")
+        importing.add_argument(
+            "--replace", action="store_true", help="put it in the place of the object there is"
+        )
 
         _target(
             actions.add_parser(
@@ -103,6 +106,8 @@ class Command(BaseCommand):
         troubles.add_argument("class_key", nargs="?", metavar="Class", help="only objects of this class")
         troubles.add_argument("--limit", type=_limit, default=100, help="at most so many (default: 100)")
         troubles.add_argument("--json", action="store_true", help="print a JSON list")
+
+        add_actions(actions)
 
         workers = actions.add_parser("workers", help="the processes that own objects")
         workers.add_argument("--json", action="store_true", help="print a JSON list")
@@ -199,6 +204,18 @@ class Command(BaseCommand):
         target = find_object(options["class_key"], options["name"])
         done = self._ask(lambda inspector: inspector.delete(target))
         self.stdout.write("Deleted." if done else "It stored nothing.")
+
+    def _backup(self, options: dict[str, Any]) -> None:
+        self._copies().backup(options)
+
+    def _restore(self, options: dict[str, Any]) -> None:
+        self._copies().restore(options)
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        self._copies().verify(options)
+
+    def _copies(self) -> CopyCommands:
+        return CopyCommands(self._ask, self.stdout, self.stderr)
 
     def _transfer(self, options: dict[str, Any]) -> None:
         target, worker = find_object(options["class_key"], options["name"]), options["worker"]

@@ -1,0 +1,39 @@
+"""What operators do is entered in the audit log: before it is done, and afterwards with what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from durable.errors import ArgumentError, NotCallableError
+from durable.identity import ObjectId
+from durable.models import AuditEntry
+from durable.storage.images import ImageError
+
+from .records import in_database
+from .wholes import ObjectExistsError
+
+MAX_AUDITED = 500  # characters of a call's arguments in the audit log
+
+
+@asynccontextmanager
+async def recorded(who: str, what: str, object_id: ObjectId | None, **details: Any) -> AsyncIterator[None]:
+    """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
+    entry = await in_database(
+        AuditEntry.record,
+        who,
+        what,
+        class_key="" if object_id is None else object_id.class_key,
+        object_id="" if object_id is None else str(object_id),
+        name="" if object_id is None else object_id.name or "",
+        **details,
+    )
+    try:
+        yield
+    except Exception as error:
+        refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
+        entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
+        entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
+        await in_database(entry.save, update_fields=["result", "details"])
+        raise
