@@ -74,6 +74,8 @@ class Worker:
         on_ready: called with the worker's id at each registration.
         catalog: where the list of stored objects is written.
         steps: what a watchdog looks at.
+        code: tells this process's code from other code.
+        place: which of its supervisor's workers it is; "": one without a supervisor.
 
     Attributes:
         worker_id: id of the current incarnation.
@@ -89,8 +91,12 @@ class Worker:
         catalog: Catalog | None = None,
         clocks: Clocks = CLOCKS,
         steps: Steps | None = None,
+        code: str = "",
+        place: str = "",
     ) -> None:
         self.worker_id = ""
+        self._code = code
+        self._place = place
         self._steps = steps
         self._conf = conf
         self._redis_url = redis_url
@@ -120,6 +126,8 @@ class Worker:
             self._clocks,
             self._expired,
             self._steps,
+            self._code,
+            self._place,
         )
         try:
             await incarnation.start()
@@ -169,6 +177,8 @@ class Incarnation:
         clocks: Clocks,
         expired: Callable[[], Any],
         steps: Steps | None,
+        code: str,
+        place: str,
     ) -> None:
         me = identify_self()
         self._clocks = clocks
@@ -180,6 +190,9 @@ class Incarnation:
             state="serving",
             objects=0,
             address=os.fspath(runtime_dir / f"w{worker_id[:12]}.sock"),
+            classes=registry.versions(),
+            code=code,
+            place=place,
         )
         lease = LeaseWindow(conf.lease_ttl, conf.lease_margin)
         self._directory = Directory(redis, self._taken)
@@ -220,8 +233,8 @@ class Incarnation:
         if notice.worker != self._session.worker:
             self.host.taken(notice.object_id, notice.epoch)
 
-    def _is_mine(self, object_id: str) -> bool:
-        chosen = self._directory.place(object_id)
+    def _is_mine(self, object_id: str, class_key: str = "") -> bool:
+        chosen = self._directory.place(object_id, class_key)
         return chosen is not None and chosen.worker == self._session.worker
 
     async def start(self) -> None:
