@@ -30,8 +30,10 @@ SWITCH_INTERVAL = 0.0005
 _STOP_PATIENCE = 5.0
 
 
-async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline) -> None:
-    """Serve objects until SIGTERM, Ctrl-C or the supervisor's end."""
+async def run_worker(
+    conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline, code: str
+) -> None:
+    """Serve objects with the code of that version until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     loop = asyncio.get_running_loop()
     drain, stop = asyncio.Event(), asyncio.Event()
@@ -60,6 +62,8 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
             on_ready=lifeline.report_ready,
             catalog=catalog,
             steps=steps,
+            code=code,
+            place=lifeline.place,
         )
         try:
             await worker.start()
