@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 
 from .child import Child, ChildState
@@ -53,11 +52,25 @@ class Rollout:
         if self._check:
             tell("checking the new code")
             await self._check_code()
+        news: list[Child] = []
         for role in roles:
             olds = self._children.of(role)
             for number, old in enumerate(olds, 1):
-                await self._replace(old, tell)
+                new = await self._children.replace(old)
+                try:
+                    self._compare_links(new)
+                    _refuse_ended(news)
+                except ServiceError:
+                    await self._children.retire(new, self._end_within)
+                    raise
+                pid = "?" if new.identity is None else new.identity.pid
+                tell(f"{new.spec.name} serves with the new code (pid {pid})")
+                if role is Role.WORKER:
+                    self._spare.retire()
+                news.append(new)
+                await self._children.retire(old, self._end_within)
                 tell(f"{role.value} {number}/{len(olds)} replaced")
+        _refuse_ended(news)
 
     async def _check_code(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -84,22 +97,6 @@ class Rollout:
                 f"The new code does not pass its checks (exit {process.returncode}).", said.text
             )
 
-    async def _replace(self, old: Child, tell: Tell) -> None:
-        begun = time.monotonic()
-        new = await self._children.replace(old)
-        pid = "?" if new.identity is None else new.identity.pid
-        try:
-            self._compare_links(new)
-        except ServiceError:
-            await self._children.retire(new, self._end_within)
-            raise
-        tell(f"{new.spec.name} serves with the new code (pid {pid}, after {time.monotonic() - begun:.1f} s)")
-        if new.spec.role is Role.WORKER:
-            self._spare.retire()
-        await self._children.retire(old, self._end_within)
-        if new.starts > 1 or new.state is not ChildState.READY:
-            raise ServiceError(f"{new.spec.name} ended soon after it served: its reason stands in the log.")
-
     def _compare_links(self, new: Child) -> None:
         """Gateways and workers must speak one version of the link, or nobody reaches the new worker."""
         for other in self._children:
@@ -108,6 +105,15 @@ class Rollout:
                     f"The new code speaks version {new.link} of the link, {other.spec.name} version {other.link}: they cannot "
                     "run side by side. Restart the service."
                 )
+
+
+def _refuse_ended(news: list[Child]) -> None:
+    """New code that serves for a moment only is no code to go on with."""
+    for new in news:
+        if new.starts > 1 or new.state is not ChildState.READY:
+            raise ServiceError(
+                f"{new.spec.name} ended soon after it began to serve: its reason stands in the log."
+            )
 
 
 class Rollouts:

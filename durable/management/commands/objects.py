@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from durable.errors import DurableError
 from durable.inspector import Inspector, Record, Shown, ask, find_class, find_object, jsonable, list_records
 from durable.management.arguments import shell_user
+from durable.management.redeploy import add_redeploy, redeploy
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
 
@@ -96,6 +97,8 @@ class Command(BaseCommand):
                 "drain", help="have a worker give its objects away and end; `serve` starts another"
             )
         )
+
+        add_redeploy(actions)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -193,6 +196,9 @@ class Command(BaseCommand):
         self._ask(lambda inspector: inspector.drain(options["worker"]))
         self.stdout.write("Drained.")
 
+    def _redeploy(self, options: dict[str, Any]) -> None:
+        redeploy(options, self.stdout)
+
     def _workers(self, options: dict[str, Any]) -> None:
         workers = self._ask(lambda inspector: inspector.workers())
         if options["json"]:
@@ -201,7 +207,7 @@ class Command(BaseCommand):
         for worker in workers:
             self.stdout.write(
                 f"{worker['worker']}  {worker['host']}  pid {worker['pid']:<8} {worker['state']:<9}"
-                f"{worker['objects']:>7} objects"
+                f"{worker['objects']:>7} objects  code {worker['code'] or '?'}"
             )
 
     def _ask(self, question: Callable[[Inspector], Coroutine[Any, Any, T]]) -> T:
