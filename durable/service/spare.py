@@ -61,7 +61,11 @@ class Spare:
         """Have the spare end, for the code it has loaded is not the newest any more; another is loaded in its place."""
         launched, self._waiting = self._waiting, None
         if launched is not None:
-            launched.close()  # it reads the end of its pipe, and ends
+            launched.close()
+            if launched.identity is not None:
+                send_signal(
+                    launched.identity, signal.SIGTERM
+                )  # it owns nothing, so it may end wherever it is
             self._taken.set()
 
     async def run(self) -> None:

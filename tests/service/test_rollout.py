@@ -183,7 +183,8 @@ def test_what_was_replaced_before_a_failure_stays(
     for last in steps:
         if "serves with the new code" in last.message:
             deploy(service, "crash")
-    assert last is not None and last.state == "failed"
+    assert last is not None
+    assert last.state == "failed"
     assert running_code(service) == [("worker 1", "second"), ("worker 2", "")]
 
 
@@ -237,7 +238,8 @@ def test_an_old_worker_that_dies_in_the_middle_comes_back_and_is_replaced_too(
     for last in ask_for_rollout(runtime_directory(service.data_dir), gateways=False):
         if last.message == "worker 1/2 replaced":
             send_signal(old, signal.SIGKILL)
-    assert last is not None and last.state == "done"
+    assert last is not None
+    assert last.state == "done"
     assert running_code(service) == [("worker 1", "second"), ("worker 2", "second")]
 
 
