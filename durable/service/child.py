@@ -66,7 +66,7 @@ class Child:
         start_within: float = START_WITHIN,
     ) -> None:
         self.spec = spec
-        self.link: int | None = None
+        self.report: ReadyReport | None = None
         self.state = ChildState.WAITING
         self.identity: ProcessIdentity | None = None
         self.worker_id: str | None = None
@@ -170,7 +170,7 @@ class Child:
         try:
             while line := await lines.readline():
                 report = msgspec.json.decode(line, type=ReadyReport)
-                self.worker_id, self.link = report.worker, report.link
+                self.worker_id, self.report = report.worker, report
                 if self.state is ChildState.STARTING:
                     self._move(ChildState.READY)
                     self.first_ready.set()

@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -30,6 +30,8 @@ class ReadyReport(msgspec.Struct, frozen=True):
     worker: str | None = None
     link: int = LINK_VERSION
     """The version of the link that it speaks."""
+    classes: dict[str, int] = {}
+    """Of a worker: the object classes it has code for, and how many migrations each has."""
 
 
 class Lifeline:
@@ -85,7 +87,7 @@ class Lifeline:
                 target=self._wait_for_end, args=(self._life, on_orphaned, grace), name="lifeline", daemon=True
             ).start()
 
-    def report_ready(self, worker: str | None = None) -> None:
+    def report_ready(self, worker: str | None = None, classes: Mapping[str, int] | None = None) -> None:
         """Tell the supervisor that this process serves; a worker calls it again for each new session.
 
         What a process on trial wrote so far went to the supervisor; from now on it goes where everybody's does.
@@ -99,7 +101,10 @@ class Lifeline:
         self._outputs = ()
         if self._report is not None:
             with contextlib.suppress(OSError):  # a supervisor that died is the other pipe's business
-                os.write(self._report, msgspec.json.encode(ReadyReport(worker)) + b"\n")
+                os.write(
+                    self._report,
+                    msgspec.json.encode(ReadyReport(worker, classes=dict(classes or {}))) + b"\n",
+                )
 
     @staticmethod
     def _wait_for_end(life: int, on_orphaned: Callable[[], object], grace: float) -> None:

@@ -58,7 +58,7 @@ class Rollout:
             for number, old in enumerate(olds, 1):
                 new = await self._children.replace(old)
                 try:
-                    self._compare_links(new)
+                    self._refuse_misfit(new)
                     _refuse_ended(news)
                 except ServiceError:
                     await self._children.retire(new, self._end_within)
@@ -73,13 +73,16 @@ class Rollout:
         _refuse_ended(news)
 
     async def _check_code(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *self._check,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            process_group=0,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._check,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                process_group=0,
+            )
+        except OSError as error:
+            raise ServiceError(f"The new code cannot be checked: {error}.") from None
         said = Transcript()
         try:
             async with asyncio.timeout(CHECK_WITHIN):
@@ -97,14 +100,24 @@ class Rollout:
                 f"The new code does not pass its checks (exit {process.returncode}).", said.text
             )
 
-    def _compare_links(self, new: Child) -> None:
-        """Gateways and workers must speak one version of the link, or nobody reaches the new worker."""
+    def _refuse_misfit(self, new: Child) -> None:
+        """New code must work beside what runs: speak the same link, and know the migrations that objects may have seen."""
+        mine = new.report
         for other in self._children:
-            if other.link is not None and other.link != new.link:
+            theirs = other.report
+            if mine is None or theirs is None:
+                continue
+            if mine.link != theirs.link:
                 raise ServiceError(
-                    f"The new code speaks version {new.link} of the link, {other.spec.name} version {other.link}: they cannot "
-                    "run side by side. Restart the service."
+                    f"The new code speaks version {mine.link} of the link, {other.spec.name} version {theirs.link}: they "
+                    "cannot run side by side. Restart the service."
                 )
+            for key, version in mine.classes.items():
+                if version < theirs.classes.get(key, version):
+                    raise ServiceError(
+                        f"The new code has {version} migrations of {key}, {other.spec.name} has {theirs.classes[key]}: it could "
+                        "not open what has been migrated. Restart the service to run it all the same."
+                    )
 
 
 def _refuse_ended(news: list[Child]) -> None:

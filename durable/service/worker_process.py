@@ -15,6 +15,7 @@ from durable.catalog import DjangoCatalog
 from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
+from durable.runtime.registry import registry
 from durable.runtime.steps import Steps
 from durable.runtime.watchdog import Watchdog
 from durable.worker import Worker
@@ -59,7 +60,7 @@ async def run_worker(
             conf,
             redis_url=redis_url,
             runtime_dir=runtime_dir,
-            on_ready=lifeline.report_ready,
+            on_ready=lambda session: lifeline.report_ready(session, registry.versions()),
             catalog=catalog,
             steps=steps,
             code=code,

@@ -6,7 +6,7 @@
 
 A session lives one second here (or STAND_IN_TTL), so that its end is quick to see. `STAND_IN` changes the
 behaviour of workers, and of spare ones (STAND_IN_SPARE=1 keeps one): `refuse` and `crash` at the start, `never` becomes ready, `once`
-ends soon after, `foreign` speaks another link, `mute` renews no session, `stubborn` does not stop when asked to. A file
+ends soon after, `foreign` speaks another link, `older` knows fewer migrations, `mute` renews no session, `stubborn` does not stop when asked to. A file
 `code` in the data directory has the same words, for code that changes while the service runs; STAND_IN_CHECK=1 has that checked,
 and `bad` does not pass.
 """
@@ -55,7 +55,7 @@ async def be_worker(lifeline: Lifeline, code: str) -> None:
     cluster = RedisCluster(os.environ["REDIS_URL"])
     session = new_session(lifeline.place, code)
     await cluster.register_worker(session, TTL)
-    lifeline.report_ready(session.worker)
+    lifeline.report_ready(session.worker, {"Room": 1 if code == "older" else 2})
     if code == "once":
         sys.exit(5)
     while not stop.is_set():
@@ -63,7 +63,7 @@ async def be_worker(lifeline: Lifeline, code: str) -> None:
             if code != "mute" and not await cluster.renew_worker(session, TTL):
                 session = new_session(lifeline.place, code)  # expired or revoked: a new incarnation
                 await cluster.register_worker(session, TTL)
-                lifeline.report_ready(session.worker)
+                lifeline.report_ready(session.worker, {"Room": 1 if code == "older" else 2})
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), RENEW_SECONDS)
     await cluster.close()

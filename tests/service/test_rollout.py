@@ -137,6 +137,7 @@ def test_the_gateways_follow_when_asked_to_and_nobody_is_refused_meanwhile(
         ("refuse", "worker 1 ended before it was ready (exit 78).", ""),
         ("never", "worker 1 was not ready within 2 s.", ""),
         ("foreign", "The new code speaks version 99 of the link", ""),
+        ("older", "The new code has 1 migrations of Room, worker 1 has 2: it could not open what", ""),
         ("bad", "The new code does not pass its checks (exit 1).", "the check says no"),
     ],
 )
