@@ -105,9 +105,10 @@ async def test_S11_an_old_worker_passes_on_what_new_code_has_migrated(local: Loc
     assert await lab().increment() == 2
     await new.host.evict(str(object_id(lab())))
     await local.settle()
-    # The gateway knows the old worker only, and Redis has lost who owned what.
+    # A gateway knows the old worker only, and Redis has lost who owned what.
     session = local.cluster.workers.pop(new.id)
     back = await local.add_worker()
+    await local.add_gateway()
     local.cluster.workers[new.id] = session
     local.cluster.owners.clear()
     assert await lab().increment() == 3
