@@ -6,10 +6,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from durable.client import ClusterClient
 from durable.core.envelope import LINK_VERSION
 from durable.core.placement import choose, place
 from durable.errors import StorageError, UnavailableError
 from durable.identity import ObjectId
+from durable.inspector.moves import move
 from durable.storage.store import object_path
 from durable.testing import LocalObjects
 from durable.testing.worker import LocalWorker
@@ -162,3 +164,10 @@ async def test_a_worker_of_the_same_link_is_preferred(local: LocalObjects) -> No
     stubs = [lab(f"either {n}") for n in range(10)]
     assert [await stub.increment() for stub in stubs] == [1] * 10
     assert {owner(local, stub) for stub in stubs} == {other.id}
+
+
+async def test_an_object_is_not_transferred_to_a_worker_without_its_class(local: LocalObjects) -> None:
+    other = msgspec.structs.replace(local.cluster.workers[local.worker.id], worker="other", classes={})
+    nobody = cast(ClusterClient, None)  # it is not asked anything
+    with pytest.raises(UnavailableError, match="worker other has no code for Lab"):
+        await move(nobody, object_id(lab()), other, active=False)
