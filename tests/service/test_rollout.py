@@ -135,7 +135,7 @@ def test_the_gateways_follow_when_asked_to_and_nobody_is_refused_meanwhile(
     [
         ("crash", "worker 1 ended before it was ready (exit 3).", "Traceback: it is broken"),
         ("refuse", "worker 1 ended before it was ready (exit 78).", ""),
-        ("never", "worker 1 was not ready within 2 s.", ""),
+        ("never", "worker 1 was not ready within 8 s.", ""),
         ("foreign", "The new code speaks version 99 of the link", ""),
         ("older", "The new code has 1 migrations of Room, worker 1 has 2: it could not open what", ""),
         ("bad", "The new code does not pass its checks (exit 1).", "the check says no"),
@@ -144,7 +144,8 @@ def test_the_gateways_follow_when_asked_to_and_nobody_is_refused_meanwhile(
 def test_code_that_does_not_start_stops_the_roll_out(
     start_service: StartService, code: str, said: str, detail: str
 ) -> None:
-    service = start_service(gateways=1, workers=2, STAND_IN_WITHIN="2", STAND_IN_CHECK="1")
+    patience = {"STAND_IN_WITHIN": "8"} if code == "never" else {}
+    service = start_service(gateways=1, workers=2, STAND_IN_CHECK="1", **patience)
     service.wait_ready()
     before = processes(service, "worker")
     deploy(service, code)
@@ -176,7 +177,7 @@ def test_a_new_worker_that_ends_soon_stops_the_roll_out_before_the_next(
 def test_what_was_replaced_before_a_failure_stays(
     start_service: StartService, eventually: Eventually
 ) -> None:
-    service = start_service(gateways=0, workers=2, STAND_IN_WITHIN="2")
+    service = start_service(gateways=0, workers=2)
     service.wait_ready()
     deploy(service, "second")
     steps = ask_for_rollout(runtime_directory(service.data_dir), gateways=False)
