@@ -59,6 +59,8 @@ class Worker:
         catalog: where the list of stored objects is written.
         steps: what a watchdog looks at.
         troubles: told what is wrong with objects.
+        code: tells this process's code from other code.
+        place: which of its supervisor's workers it is; "": one without a supervisor.
 
     Attributes:
         worker_id: id of the current incarnation.
@@ -75,8 +77,12 @@ class Worker:
         clocks: Clocks = CLOCKS,
         steps: Steps | None = None,
         troubles: Troubles | None = None,
+        code: str = "",
+        place: str = "",
     ) -> None:
         self.worker_id = ""
+        self._code = code
+        self._place = place
         self._steps = steps
         self._troubles = troubles
         self._conf = conf
@@ -108,6 +114,8 @@ class Worker:
             self._expired,
             self._steps,
             self._troubles,
+            self._code,
+            self._place,
         )
         try:
             await incarnation.start()
@@ -158,6 +166,8 @@ class Incarnation:
         expired: Callable[[], Any],
         steps: Steps | None,
         troubles: Troubles | None,
+        code: str,
+        place: str,
     ) -> None:
         me = identify_self()
         self._clocks = clocks
@@ -169,6 +179,9 @@ class Incarnation:
             state="serving",
             objects=0,
             address=os.fspath(runtime_dir / f"w{worker_id[:12]}.sock"),
+            classes=registry.versions(),
+            code=code,
+            place=place,
         )
         lease = LeaseWindow(conf.lease_ttl, conf.lease_margin)
         self._directory = Directory(redis, self._taken)
@@ -210,8 +223,8 @@ class Incarnation:
         if notice.worker != self._session.worker:
             self.host.taken(notice.object_id, notice.epoch)
 
-    def _is_mine(self, object_id: str) -> bool:
-        chosen = self._directory.place(object_id)
+    def _is_mine(self, object_id: str, class_key: str = "") -> bool:
+        chosen = self._directory.place(object_id, class_key)
         return chosen is not None and chosen.worker == self._session.worker
 
     async def start(self) -> None:

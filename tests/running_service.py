@@ -56,7 +56,7 @@ class RunningService:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         kept = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        self._environment = {**kept, "DATA_DIR": str(data_dir), "API_AUTH": "open", **environment}
+        self.environment = {**kept, "DATA_DIR": str(data_dir), "API_AUTH": "open", **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._token: str | None = None
         self._seen: set[ProcessIdentity] = set()
@@ -68,7 +68,7 @@ class RunningService:
         command += [f"--gateways={self.gateways}", f"--workers={self.workers}"]
         with self._log() as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         process = self._process
 
@@ -86,6 +86,11 @@ class RunningService:
         status = self._process.wait(within)
         self._process = None
         return status
+
+    def hang_up(self) -> None:
+        """Send SIGHUP to the supervisor."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def restart(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop it and start it again."""
@@ -128,7 +133,7 @@ class RunningService:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**self._environment, **environment},
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             timeout=60,

@@ -83,7 +83,7 @@ class AlarmPoller:
     Args:
         redis: the index.
         now: ms since the epoch.
-        is_mine: whether placement gives an object (hex id) to this worker.
+        is_mine: whether placement gives an object (hex id, key of its class) to this worker.
         wake: opens an object, which then finds its alarm due; False when there is no room for it now.
     """
 
@@ -91,7 +91,7 @@ class AlarmPoller:
         self,
         redis: RedisCluster,
         now: Callable[[], int],
-        is_mine: Callable[[str], bool],
+        is_mine: Callable[[str, str], bool],
         wake: Callable[[ObjectId], bool],
     ) -> None:
         self._redis = redis
@@ -123,7 +123,7 @@ class AlarmPoller:
                 continue
             key, _, text = reference.rpartition(":")
             self._passed_on[reference] = now + int(RETRY_SECONDS * 1000)
-            if not self._is_mine(text):
+            if not self._is_mine(text, key):
                 continue
             try:
                 if not self._wake(id_from_string(key, text)):

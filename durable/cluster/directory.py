@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from durable.core.placement import place
+from durable.core.envelope import LINK_VERSION
+from durable.core.placement import choose
 
 from .redis import Notice, RedisCluster, RedisUnavailableError, WorkerSession
 
@@ -63,11 +64,16 @@ class Directory:
         """All live workers by id."""
         return self._workers
 
-    def place(self, object_id: str, avoid: frozenset[str] = frozenset()) -> WorkerSession | None:
-        """The worker that should own an object: not a draining one, and none to `avoid`, while there is another."""
-        serving = [worker for worker, session in self._workers.items() if session.state == "serving"]
-        chosen = place(object_id, [worker for worker in serving if worker not in avoid] or serving)
-        return None if chosen is None else self._workers[chosen]
+    def place(
+        self, object_id: str, class_key: str = "", avoid: frozenset[str] = frozenset()
+    ) -> WorkerSession | None:
+        """The worker that should own an object of a class (see `choose`): not a draining one.
+
+        None to `avoid`, and none that speaks another version of the link, while there is another.
+        """
+        serving = [session for session in self._workers.values() if session.state == "serving"]
+        serving = [session for session in serving if session.link == LINK_VERSION] or serving
+        return choose(object_id, class_key, [s for s in serving if s.worker not in avoid] or serving)
 
     async def refresh(self) -> None:
         """Read the list now."""

@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from durable.core.envelope import LINK_VERSION, Hello, Message, decode, encode
+from durable.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,22 @@ MAX_MESSAGE_BYTES = 40 * 1024 * 1024  # a value of 32 MiB, with room for what su
 HELLO_SECONDS = 5.0  # a listener that is closed at the wrong moment leaves a connection that nobody serves
 FLUSH_AT = 16  # pieces (two a message) after which a write does not wait for the turn's end: the peer can begin meanwhile
 MAX_UNSENT_BYTES = 128 * 1024 * 1024  # a peer that reads so slowly is given up
+
+
+class ForeignLinkError(UnavailableError):
+    """A worker runs such different code that it speaks another version of the link.
+
+    Args:
+        worker: its id.
+        version: what it speaks.
+    """
+
+    def __init__(self, worker: str, version: int) -> None:
+        super().__init__(
+            f"worker {worker} speaks version {version} of the link, this process version {LINK_VERSION}: they run code that "
+            "cannot work together; restart the service",
+            delivered="no",
+        )
 
 
 class Link(asyncio.Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from durable.core.placement import UNKNOWN, choose
 from durable.identity import ObjectId
 from durable.runtime.surroundings import NotOwnerError
 
@@ -37,6 +38,20 @@ class RedisOwners:
             if owner == dead or await self._redis.session_alive(owner):
                 raise NotOwnerError(owner)
             dead = owner
+
+    async def able(self, object_id: ObjectId, version: int) -> str | None:
+        """A serving worker whose code knows so many migrations of the object's class, or None."""
+        key = object_id.class_key
+        found = choose(
+            str(object_id),
+            key,
+            [
+                session
+                for session in await self._redis.list_workers()
+                if session.state == "serving" and session.classes.get(key, UNKNOWN) >= version
+            ],
+        )
+        return None if found is None else found.worker
 
     async def tell_taken(self, object_id: ObjectId, epoch: int) -> None:
         """Tell whoever still holds the object that it is this worker's."""

@@ -18,6 +18,7 @@ import msgspec
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from durable.core.envelope import LINK_VERSION
 from durable.errors import UnavailableError
 from durable.identity import ObjectId
 
@@ -40,7 +41,9 @@ class RedisUnavailableError(UnavailableError):
 class WorkerSession(msgspec.Struct, frozen=True):
     """One worker incarnation that has registered.
 
-    `address` is the path of its link socket; `pid_started` the process's start time in clock ticks since boot.
+    `address` is the path of its link socket; `pid_started` the process's start time in clock ticks since boot. `classes`
+    has the object classes it has code for, with how many migrations each has; `code` changes with that code; `link` is
+    the version of the link it speaks. Workers of one `place` come after one another; alone in its own where that is empty.
     """
 
     worker: str
@@ -50,6 +53,20 @@ class WorkerSession(msgspec.Struct, frozen=True):
     state: str
     objects: int
     address: str
+    classes: dict[str, int] = {}
+    code: str = ""
+    link: int = LINK_VERSION
+    place: str = ""
+
+    @property
+    def slot(self) -> str:
+        """Where placement puts it: the place on its host that it fills, or itself."""
+        return f"{self.host}/{self.place}" if self.place else self.worker
+
+    @property
+    def started(self) -> int:
+        """Of two workers in one slot, which came later."""
+        return self.pid_started
 
 
 class GatewaySession(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ from durable.identity import ObjectId
 
 from .channel import Channel, Outcome, Pending
 from .directory import Directory
-from .link import Link, connect
+from .link import ForeignLinkError, Link, connect
 from .redis import RedisUnavailableError, WorkerSession
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,9 @@ class Router:
                 if owner is not None and self._directory.get(owner) is None:
                     await self._refresh_directory()
                 session = self._directory.get(owner) if owner is not None else None
-                session = session or self._directory.place(channel.target.id, frozenset(unreachable))
+                session = session or self._directory.place(
+                    channel.target.id, channel.target.key, frozenset(unreachable)
+                )
                 if session is None:
                     await self._refresh_directory()
                     continue
@@ -217,6 +220,9 @@ class Router:
                     unreachable.add(session.worker)
                     owner = None
                     continue
+                except ForeignLinkError as error:
+                    self._give_up(channel, error)
+                    return
                 self._bind(channel, link)
                 return
         finally:
@@ -246,16 +252,20 @@ class Router:
             self._send(channel, pending, link)
 
     def _give_up_old(self, channel: Channel) -> None:
-        now = self._loop.time()
+        since = self._loop.time() - self._park_seconds
+        self._give_up(channel, UnavailableError("no worker could serve this object in time"), since)
+
+    def _give_up(self, channel: Channel, error: UnavailableError, since: float = math.inf) -> None:
+        """Fail what has been parked before `since`."""
         for number, pending in list(channel.pending.items()):
-            if pending.parked_at is not None and now - pending.parked_at > self._park_seconds:
+            if pending.parked_at is not None and pending.parked_at < since:
                 self._finish(number)
-                error = UnavailableError("no worker could serve this object in time")
-                error.delivered = "unknown" if pending.sent else "no"
-                pending.done(error)
+                pending.done(UnavailableError(error.message, delivered="unknown" if pending.sent else "no"))
 
     async def _link(self, session: WorkerSession) -> Link:
-        """An open link to a worker; raises OSError."""
+        """An open link to a worker; raises OSError, ForeignLinkError."""
+        if session.link != LINK_VERSION:
+            raise ForeignLinkError(session.worker, session.link)
         link = self._links.get(session.worker)
         if link is not None and link.is_open:
             return link

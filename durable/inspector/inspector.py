@@ -131,11 +131,17 @@ class Inspector(Looker):
             return await self._copied(object_id, lambda copy: select(copy, statement, limit))
 
     async def workers(self) -> list[dict[str, Any]]:
-        """The live workers: `worker`, `pid`, `host`, `state`, `objects`."""
+        """The live workers: `worker`, `pid`, `host`, `state`, `objects`, and `code`, which changes with what they run."""
         sessions = await self._client.redis.list_workers()
         sessions.sort(key=lambda session: (session.host, session.pid))
         return [
-            {**owner_of(session), "state": session.state, "objects": session.objects} for session in sessions
+            {
+                **owner_of(session),
+                "state": session.state,
+                "objects": session.objects,
+                "code": session.code,
+            }
+            for session in sessions
         ]
 
     async def export(self, object_id: ObjectId, target: Path) -> int:

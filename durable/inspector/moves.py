@@ -51,6 +51,8 @@ async def move(client: ClusterClient, object_id: ObjectId, to: WorkerSession, *,
 
     The new owner is entered first, so that whoever asks meanwhile is sent there and waits; the old one hears of it and lets go.
     """
+    if object_id.class_key not in to.classes:
+        raise UnavailableError(f"worker {to.worker} has no code for {object_id.class_key}", delivered="no")
     found = await client.redis.owner(object_id)
     if found is not None and found[0] == to.worker:
         return False

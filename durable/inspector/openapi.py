@@ -81,7 +81,12 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Worker": {
         "type": "object",
-        "properties": {**_WORKER, "state": {"enum": ["serving", "draining"]}, "objects": _NUMBER},
+        "properties": {
+            **_WORKER,
+            "state": {"enum": ["serving", "draining"]},
+            "objects": _NUMBER,
+            "code": _TEXT,
+        },
     },
 }
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from durable.core.envelope import (
     Attach,
@@ -36,7 +36,7 @@ from durable.identity import ObjectId, id_from_string
 from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
 from durable.storage.rewrite import is_marked
-from durable.storage.store import Claim, EpochTooOldError, Store, object_path
+from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
 
 from .activation import Activation, Leave
 from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
@@ -189,6 +189,8 @@ class Host:
                     store = await self._open_store(activation, Claim(epoch, self.worker))
                 except EpochTooOldError as error:
                     epoch = await self._owners.claim(object_id, error.found)
+                except NewerSchemaError as error:
+                    await self._pass_on(object_id, error)
                 except BusyFileError as error:
                     if self.clock() > give_up:
                         raise UnavailableError(error.message) from error
@@ -210,12 +212,21 @@ class Host:
         elif activation.woken_for_alarm:
             _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
 
+    async def _pass_on(self, object_id: ObjectId, error: NewerSchemaError) -> NoReturn:
+        """This code is too old for the object: name a worker that can own it, or say that there is none."""
+        await self._owners.release(object_id)
+        able = await self._owners.able(object_id, error.found)
+        if able is None:
+            raise error
+        raise NotOwnerError(able) from None
+
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
             return Store(
                 self._root,
                 activation.object_id,
                 claim,
+                class_version=len(activation.kind.migrations),
                 pool=self._pool,
                 changed=activation.synced,
                 now=self.now(),

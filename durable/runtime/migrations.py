@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable.errors import StorageError
 from durable.storage.store import Store
 
 if TYPE_CHECKING:
@@ -13,17 +12,10 @@ if TYPE_CHECKING:
 
 
 def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
-    """Run those of the class's migrations that this object has not seen. An object that never wrote stays in memory.
-
-    Raises StorageError when newer code has migrated the object already.
-    """
+    """Run those of the class's migrations that this object has not seen. An object that never wrote stays in memory."""
     done, known = store.metadata.class_version(), len(kind.migrations)
     if done == known:
         return
-    if done > known:
-        raise StorageError(
-            f"{kind.key} has {known} migrations, but this object has already seen {done}: it needs newer code"
-        )
     if not store.has_file and _run_in_memory(kind, store, known):
         return
     for step in kind.migrations[done:]:

@@ -43,6 +43,16 @@ class Registry:
                 "class in the app's objects.py?"
             ) from None
 
+    def replacing(self, *classes: type[DurableObject]) -> Registry:
+        """The same classes, but for those of the same keys as `classes`, which take their place."""
+        other = Registry()
+        other._classes = self._classes | {kind.key: kind for kind in classes}
+        return other
+
+    def versions(self) -> dict[str, int]:
+        """How many migrations each class has, by key."""
+        return {key: len(kind.migrations) for key, kind in self._classes.items()}
+
     def __contains__(self, key: str) -> bool:
         return key in self._classes
 

@@ -16,7 +16,8 @@ class NotOwnerError(Exception):
     """Another worker owns the object.
 
     Args:
-        owner: that worker's id, or None when nobody may own it here (this worker drains).
+        owner: that worker's id, or None when nobody may own it here (this worker drains). A worker whose code is too old
+            for the object names one that can own it.
     """
 
     def __init__(self, owner: str | None) -> None:
@@ -29,6 +30,9 @@ class Owners(Protocol):
 
     async def claim(self, object_id: ObjectId, above: int) -> int:
         """Become the owner with an epoch above `above` (or the one already held); raises NotOwnerError."""
+
+    async def able(self, object_id: ObjectId, version: int) -> str | None:
+        """A worker, by id, whose code knows `version` migrations of the object's class; None when there is none."""
 
     async def tell_taken(self, object_id: ObjectId, epoch: int) -> None:
         """Somebody still holds the object's file: if that is a living worker that has not noticed, it should let go."""

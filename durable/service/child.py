@@ -19,6 +19,7 @@ from .backoff import RestartBackoff
 from .errors import EXIT_REFUSED, ServiceError
 from .launch import ChildSpec, Launched, launch
 from .lifeline import ReadyReport
+from .transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class Child:
         life_reader: reading end of the pipe whose writing end only the supervisor has.
         on_change: called after each start, ready report and end, with this child.
         on_exit: called at once when the process ended, with which it was and the session it last reported (or None).
-        take_spare: gives a process that is loaded already and takes over this child's work, if there is one.
+        take_spare: gives a process that is loaded already and takes over the work of a child of that name, if there is one.
+        trial: hears the first process, which gets one attempt to become ready and is never a spare.
+        start_within: seconds a process may take to report ready.
     """
 
     def __init__(
@@ -58,9 +61,12 @@ class Child:
         life_reader: int,
         on_change: Callable[[Child], None],
         on_exit: Callable[[ProcessIdentity, str | None], None],
-        take_spare: Callable[[], Launched | None] = lambda: None,
+        take_spare: Callable[[str], Launched | None] = lambda _: None,
+        trial: Transcript | None = None,
+        start_within: float = START_WITHIN,
     ) -> None:
         self.spec = spec
+        self.report: ReadyReport | None = None
         self.state = ChildState.WAITING
         self.identity: ProcessIdentity | None = None
         self.worker_id: str | None = None
@@ -70,6 +76,9 @@ class Child:
         self._on_change = on_change
         self._on_exit = on_exit
         self._take_spare = take_spare
+        self._trial = trial
+        self._start_within = start_within
+        self._overdue = False
         self._stop = asyncio.Event()
         self._backoff = RestartBackoff()
 
@@ -84,8 +93,10 @@ class Child:
                 break
             if not self.first_ready.is_set():
                 failed_starts += 1
-                if status == EXIT_REFUSED:
+                if status == EXIT_REFUSED and self._trial is None:
                     raise ServiceError(f"{self.spec.name} refuses to start; its reason stands above.")
+                if self._trial is not None:
+                    raise ServiceError(f"{self.spec.name} {self._why_not_ready(status)}.", self._trial.text)
                 if failed_starts >= HOPELESS_STARTS:
                     raise ServiceError(
                         f"{self.spec.name} ended {failed_starts} times before it was ready ({_say(status)})."
@@ -117,10 +128,11 @@ class Child:
 
     async def _live_once(self) -> int:
         """One life of the process, from start to end; its exit status, negative for a signal."""
-        launched = self._take_spare()
+        on_trial = self._trial is not None and not self.first_ready.is_set()
+        launched = None if on_trial else self._take_spare(self.spec.name)
         if launched is None:
             try:
-                launched = await launch(self.spec, self._life_reader)
+                launched = await launch(self.spec, self._life_reader, on_trial=on_trial)
             except OSError as error:
                 logger.error("cannot start %s: %s", self.spec.name, error)
                 return _NO_PROCESS
@@ -130,18 +142,22 @@ class Child:
         self._move(ChildState.STARTING)
         if self._stop.is_set():  # asked for while the process was being made
             self.request_stop()
-        overdue = asyncio.get_running_loop().call_later(START_WITHIN, self._give_up_starting)
-        reports = asyncio.create_task(
-            self._follow_reports(launched.reports), name=f"{self.spec.name} reports"
-        )
+        overdue = asyncio.get_running_loop().call_later(self._start_within, self._give_up_starting)
+        pipes = {
+            asyncio.create_task(self._follow_reports(launched.reports), name=f"{self.spec.name} reports")
+        }
+        if self._trial is not None and launched.output is not None:
+            following = self._trial.follow(launched.output)
+            pipes.add(asyncio.create_task(following, name=f"{self.spec.name} output"))
         try:
             return await process.wait()
         finally:
             overdue.cancel()
             ended, self.identity = self.identity, None
-            # What it reported last may still be in the pipe; with the process gone, the end of the pipe follows.
-            await asyncio.wait({reports}, timeout=_LAST_REPORT_WITHIN)
-            reports.cancel()
+            # What it said last may still be in the pipes; with the process gone, their end follows.
+            await asyncio.wait(pipes, timeout=_LAST_REPORT_WITHIN)
+            for pipe in pipes:
+                pipe.cancel()
             session, self.worker_id = self.worker_id, None
             if ended is not None:
                 self._on_exit(ended, session)
@@ -154,7 +170,7 @@ class Child:
         try:
             while line := await lines.readline():
                 report = msgspec.json.decode(line, type=ReadyReport)
-                self.worker_id = report.worker
+                self.worker_id, self.report = report.worker, report
                 if self.state is ChildState.STARTING:
                     self._move(ChildState.READY)
                     self.first_ready.set()
@@ -165,8 +181,14 @@ class Child:
 
     def _give_up_starting(self) -> None:
         if self.state is ChildState.STARTING:
-            logger.error("%s was not ready within %g s", self.spec.name, START_WITHIN)
+            self._overdue = True
+            logger.error("%s was not ready within %g s", self.spec.name, self._start_within)
             self.kill()
+
+    def _why_not_ready(self, status: int) -> str:
+        if self._overdue:
+            return f"was not ready within {self._start_within:g} s"
+        return f"ended before it was ready ({_say(status)})"
 
     def _move(self, state: ChildState) -> None:
         self.state = state

@@ -19,6 +19,7 @@ from durable.conf import DurableSettings
 from durable.errors import UnavailableError
 
 from .client_connection import ClientConnection
+from .last_request import HttpConnection
 from .lifeline import Lifeline
 from .listener import BACKLOG
 
@@ -32,6 +33,8 @@ STOP_WITHIN = 5
 _PACE_SECONDS = 0.05
 _PACED_WITHIN = 2.0
 _SMALLEST_STEP = 100
+#: So long an idle client may still send its last request.
+_LAST_REQUEST_WITHIN = 0.5
 
 
 def server_config(application: Any, conf: DurableSettings) -> uvicorn.Config:
@@ -40,7 +43,7 @@ def server_config(application: Any, conf: DurableSettings) -> uvicorn.Config:
         application,
         interface="asgi3",
         loop="uvloop",
-        http="httptools",
+        http=HttpConnection,
         ws=ClientConnection,
         ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,  # halves the fan-out, triples the memory
@@ -103,7 +106,8 @@ class GatewayServer(uvicorn.Server):
             self._lifeline.report_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, close the WebSockets with 1012 in steps, then let uvicorn end what remains."""
+        """Stop accepting, close the WebSockets with 1012 in steps, take last requests, then let uvicorn end what remains."""
+        last_request_until = asyncio.get_running_loop().time() + _LAST_REQUEST_WITHIN
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -116,6 +120,13 @@ class GatewayServer(uvicorn.Server):
                 if connection in self.server_state.connections:
                     connection.shutdown()
             if self.force_exit:
+                break
+            await asyncio.sleep(_PACE_SECONDS)
+        while not self.force_exit and asyncio.get_running_loop().time() < last_request_until:
+            clients = [one for one in self.server_state.connections if isinstance(one, HttpConnection)]
+            for client in clients:
+                client.expect_last_request()
+            if not clients:
                 break
             await asyncio.sleep(_PACE_SECONDS)
         await super().shutdown()

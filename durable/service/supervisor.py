@@ -1,4 +1,4 @@
-"""The whole service on one host: Redis, gateways and workers, started in order, kept, and stopped in order.
+"""The whole service on one host: Redis, gateways and workers, started in order, kept, renewed, and stopped in order.
 
 Whatever happens to this process, nothing it started stays: children watch a pipe that only it holds, and the
 embedded Valkey is tied to it by the kernel.
@@ -22,16 +22,20 @@ import msgspec
 from durable.cluster.processes import ProcessIdentity, identify_self
 from durable.errors import UnavailableError
 
-from .child import Child
+from .child import START_WITHIN
+from .children import Children
+from .control import ControlServer
 from .discovery import ChildRecord, ServiceRecord, remove_record, write_record
 from .errors import ServiceError
 from .keeper import STOP_PATIENCE, ValkeyKeeper
-from .launch import ChildSpec, Launched, Role
+from .launch import ChildSpec, Role
 from .leftovers import end_leftovers
 from .listener import open_listener
 from .lock import ServiceLock
+from .rollout import Rollout, Rollouts
 from .rundir import runtime_directory
 from .spare import Spare
+from .terminal import has_terminal
 from .valkey import Valkey
 from .warden import GRACE_SECONDS, Sessions, Warden, revoke_leftovers
 
@@ -41,6 +45,8 @@ logger = logging.getLogger(__name__)
 STOP_WITHIN = 30.0
 _GATEWAY_SHARE = 10.0
 _SETTLE_SHARE = 1.0
+#: Seconds that a process may take to end after its `drain_seconds`.
+_END_SHARE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class ServiceOptions:
 
     ``command`` gives the command line of a child from its role and the descriptor of the listening socket;
     ``spare``: keep one loaded worker waiting for another to die; ``session_grace`` is how many seconds a worker may run without a session (see `Warden`).
+    ``check``: a command that fails when the code on disk cannot work; ``drain_seconds``: how long a worker lets running
+    events finish; ``start_within``: how long a process may take to become ready.
     """
 
     data_dir: Path
@@ -60,6 +68,9 @@ class ServiceOptions:
     command: Callable[[Role, int], tuple[str, ...]]
     spare: bool = False
     session_grace: float = GRACE_SECONDS
+    check: tuple[str, ...] = ()
+    drain_seconds: float = 30.0
+    start_within: float = START_WITHIN
 
 
 class Supervisor:
@@ -81,12 +92,14 @@ class Supervisor:
         self.options = options
         self._connect = connect
         self._announce = announce
-        self._children: list[Child] = []
-        self._tasks: dict[Child, asyncio.Task[None]] = {}
+        self._children: Children | None = None
+        self._spare: Spare | None = None
+        self._rollouts: Rollouts | None = None
+        self._unasked: set[asyncio.Task[None]] = set()
         self._warden: Warden | None = None
         self._record: ServiceRecord | None = None
         self._valkey: Valkey | None = None
-        self._spare: Spare | None = None
+        self._had_terminal = has_terminal()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -99,6 +112,8 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_signal)
                 held.callback(loop.remove_signal_handler, number)
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            held.callback(loop.remove_signal_handler, signal.SIGHUP)
             runtime_dir = runtime_directory(options.data_dir)
             await asyncio.to_thread(end_leftovers, options.data_dir, runtime_dir)
             listener = held.enter_context(open_listener(options.host, options.port))
@@ -112,6 +127,15 @@ class Supervisor:
         if self._stop.is_set():
             self._force.set()
         self._stop.set()
+
+    def _on_hangup(self) -> None:
+        if self._had_terminal and not has_terminal():
+            logger.info("the terminal is gone")
+            self._on_signal()
+        elif self._rollouts is not None:  # until then nothing has been loaded
+            task = asyncio.create_task(self._rollouts.run_unasked(), name="roll-out")
+            self._unasked.add(task)
+            task.add_done_callback(self._unasked.discard)
 
     # --- Before the children
 
@@ -148,35 +172,44 @@ class Supervisor:
     # --- The children
 
     async def _serve(self, listener: socket.socket, redis_url: str, runtime_dir: Path) -> None:
-        sessions = self._connect(redis_url)
+        options, sessions = self.options, self._connect(redis_url)
         life_reader, life_writer = os.pipe()
-        self._warden = Warden(sessions, grace=self.options.session_grace)
+        self._warden = Warden(sessions, grace=options.session_grace)
         try:
             try:
                 await revoke_leftovers(sessions, runtime_dir)
             except UnavailableError as error:
                 raise ServiceError(str(error)) from None
-            self._children = [self._child(spec, life_reader) for spec in self._specs(listener, redis_url)]
-            self._tasks = {
-                child: asyncio.create_task(child.run(), name=child.spec.name) for child in self._children
-            }
-            watching = asyncio.create_task(self._warden.watch(self._children), name="warden")
-            spare = ChildSpec(
-                "spare worker",
-                Role.SPARE,
-                self.options.command(Role.SPARE, listener.fileno()),
-                {"REDIS_URL": redis_url},
+            spec = self._spec("spare worker", Role.SPARE, listener, redis_url)
+            spare = self._spare = Spare(spec=spec, life_reader=life_reader, on_change=self._write_record)
+            children = self._children = Children(
+                life_reader=life_reader,
+                on_change=lambda _: self._write_record(),
+                on_exit=self._on_exit,
+                take_spare=spare.take,
+                start_within=options.start_within,
             )
-            self._spare = Spare(spec=spare, life_reader=life_reader, on_change=self._write_record)
-            announcing = asyncio.create_task(self._announce_when_ready(), name="announce")
+            for spec in self._specs(listener, redis_url):
+                children.start(spec)
+            end_within = options.drain_seconds + _END_SHARE
+            rollouts = Rollouts(Rollout(children, spare, check=options.check, end_within=end_within))
+            self._rollouts = rollouts
+            control = ControlServer(runtime_dir, rollouts.run)
+            await control.start()
+            beside = [
+                asyncio.create_task(self._warden.watch(children), name="warden"),
+                asyncio.create_task(self._announce_when_ready(children, spare), name="announce"),
+            ]
             try:
-                await self._until_stop()
+                await self._until_stop(children)
             finally:
                 listener.close()  # from here on a new connection is refused, not left waiting
-                announcing.cancel()
-                watching.cancel()
-                await asyncio.gather(announcing, watching, return_exceptions=True)
-                await self._stop_children()
+                await control.stop()
+                beside += self._unasked
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+                await self._stop_children(children)
                 await self._warden.settle(_SETTLE_SHARE)
         finally:
             os.close(life_writer)
@@ -184,97 +217,59 @@ class Supervisor:
             await sessions.close()
 
     def _specs(self, listener: socket.socket, redis_url: str) -> list[ChildSpec]:
-        options, environment = self.options, {"REDIS_URL": redis_url}
+        workers = [f"worker {n}" for n in range(1, self.options.workers + 1)]
+        gateways = [f"gateway {n}" for n in range(1, self.options.gateways + 1)]
+        return [
+            *(self._spec(name, Role.WORKER, listener, redis_url) for name in workers),
+            *(self._spec(name, Role.GATEWAY, listener, redis_url) for name in gateways),
+        ]
+
+    def _spec(self, name: str, role: Role, listener: socket.socket, redis_url: str) -> ChildSpec:
         descriptor = listener.fileno()
-        workers = [
-            ChildSpec(f"worker {n}", Role.WORKER, options.command(Role.WORKER, descriptor), environment)
-            for n in range(1, options.workers + 1)
-        ]
-        gateways = [
-            ChildSpec(
-                f"gateway {n}",
-                Role.GATEWAY,
-                options.command(Role.GATEWAY, descriptor),
-                environment,
-                (descriptor,),
-            )
-            for n in range(1, options.gateways + 1)
-        ]
-        return [*workers, *gateways]
-
-    def _child(self, spec: ChildSpec, life_reader: int) -> Child:
-        take_spare = self._take_spare if spec.role is Role.WORKER else lambda: None
-        return Child(
-            spec,
-            life_reader=life_reader,
-            on_change=self._on_change,
-            on_exit=self._on_exit,
-            take_spare=take_spare,
-        )
-
-    def _take_spare(self) -> Launched | None:
-        return self._spare.take() if self._spare is not None else None
-
-    def _on_change(self, _: Child) -> None:
-        self._write_record()
+        given = (descriptor,) if role is Role.GATEWAY else ()
+        return ChildSpec(name, role, self.options.command(role, descriptor), {"REDIS_URL": redis_url}, given)
 
     def _on_exit(self, process: ProcessIdentity, session: str | None) -> None:
         if self._warden is not None:
             self._warden.process_ended(process, session)
+        if self._rollouts is not None and not self._stop.is_set():
+            self._rollouts.process_ended()
 
-    async def _announce_when_ready(self) -> None:
-        for child in self._children:
-            await child.first_ready.wait()
+    async def _announce_when_ready(self, children: Children, spare: Spare) -> None:
+        await children.all_ready()
         if self._record is not None:
             self._write_record(ready=True)
             self._announce(self._record)
-        if self._spare is not None and self.options.spare:
-            await self._spare.run()
+        if self.options.spare:
+            await spare.run()
 
-    async def _until_stop(self) -> None:
+    async def _until_stop(self, children: Children) -> None:
         """Return when asked to stop; raise what made a child give up."""
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        broken = asyncio.create_task(children.until_broken(), name="broken")
         try:
-            done, _ = await asyncio.wait(
-                {stopping, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done - {stopping}:
-                task.result()
+            await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                broken.result()
         finally:
             stopping.cancel()
+            broken.cancel()
 
-    async def _stop_children(self) -> None:
+    async def _stop_children(self, children: Children) -> None:
         """Gateways first, for they still need the workers to answer; then the workers."""
-        if self._tasks:
-            logger.info("stopping")
+        logger.info("stopping")
         deadline = time.monotonic() + STOP_WITHIN - STOP_PATIENCE - _SETTLE_SHARE
-        await self._stop_role(Role.GATEWAY, _GATEWAY_SHARE)
-        await self._stop_role(Role.WORKER, deadline - time.monotonic())
-
-    async def _stop_role(self, role: Role, patience: float) -> None:
-        running = {child: task for child, task in self._tasks.items() if child.spec.role is role}
-        for child in running:
-            child.request_stop()
-        if not running:
-            return
-        ended = asyncio.ensure_future(asyncio.wait(running.values()))
-        forced = asyncio.create_task(self._force.wait())
-        await asyncio.wait({ended, forced}, timeout=max(0.0, patience), return_when=asyncio.FIRST_COMPLETED)
-        forced.cancel()
-        for child, task in running.items():
-            if not task.done():
-                logger.warning("%s has not ended in time: killing it", child.spec.name)
-                child.kill()
-        await ended
-        for task in running.values():
-            task.exception()  # the first one was raised already, the others are not news
+        await children.stop(Role.GATEWAY, _GATEWAY_SHARE, self._force)
+        await children.stop(Role.WORKER, deadline - time.monotonic(), self._force)
 
     # --- What others find
 
     def _write_record(self, *, ready: bool | None = None) -> None:
         if self._record is None:
             return
-        running = [(child.spec.name, child.identity) for child in self._children]
+        running: list[tuple[str, ProcessIdentity | None]] = []
+        if self._children is not None:
+            running += [(child.spec.name, child.identity) for child in self._children]
         if self._spare is not None:
             running.append((self._spare.spec.name, self._spare.identity))
         if self._valkey is not None:

@@ -84,11 +84,10 @@ class Warden:
 
     async def watch(self, children: Iterable[Child]) -> None:
         """Look at all worker children twice a second, for ever."""
-        workers = [child for child in children if child.spec.role is Role.WORKER]
         answering = True
         while True:
             try:
-                for child in workers:
+                for child in [child for child in children if child.spec.role is Role.WORKER]:
                     await self._look_at(child)
                 answering = True
             except UnavailableError as error:

@@ -16,6 +16,7 @@ from durable.catalog import DjangoCatalog
 from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
+from durable.runtime.registry import registry
 from durable.runtime.steps import Steps
 from durable.runtime.watchdog import Watchdog
 from durable.storage.database import take_no_memory_in_advance
@@ -33,8 +34,10 @@ SWITCH_INTERVAL = 0.0005
 _STOP_PATIENCE = 5.0
 
 
-async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline) -> None:
-    """Serve objects until SIGTERM, Ctrl-C or the supervisor's end."""
+async def run_worker(
+    conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline, code: str
+) -> None:
+    """Serve objects with the code of that version until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     take_no_memory_in_advance()
     loop = asyncio.get_running_loop()
@@ -65,10 +68,12 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
             conf,
             redis_url=redis_url,
             runtime_dir=runtime_dir,
-            on_ready=lifeline.report_ready,
+            on_ready=lambda session: lifeline.report_ready(session, registry.versions()),
             catalog=catalog,
             steps=steps,
             troubles=troubles,
+            code=code,
+            place=lifeline.place,
         )
         try:
             await worker.start()

@@ -41,6 +41,22 @@ class EpochTooOldError(StorageError):
         self.found = found
 
 
+class NewerSchemaError(StorageError):
+    """Newer code has migrated the object; this one leaves its file as it is.
+
+    Args:
+        found: how many of the class's migrations have run.
+        known: how many this code knows.
+    """
+
+    def __init__(self, class_key: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{class_key} has {known} migrations, but this object has already seen {found}: it needs newer code",
+            delivered="no",
+        )
+        self.found = found
+
+
 def object_path(root: Path, object_id: ObjectId) -> Path:
     """Where an object's file is: one level of 256 directories under its class's key."""
     text = str(object_id)
@@ -54,6 +70,7 @@ class Store:
         root: directory of all objects' files.
         object_id: whose storage; its name is kept in the file.
         claim: who opens it.
+        class_version: how many migrations of its class the code knows; None: no matter how many have run.
         pool: where syncs run.
         changed: told on the loop when more has become durable, or the error that ended syncing.
         now: ms since the epoch.
@@ -73,6 +90,7 @@ class Store:
         object_id: ObjectId,
         claim: Claim,
         *,
+        class_version: int | None = None,
         pool: SyncPool,
         changed: Done,
         now: int,
@@ -86,7 +104,7 @@ class Store:
         has_log = self._has_log()
         self.database.open()
         try:
-            seq, durable = self._take(object_id, now, has_log=has_log)
+            seq, durable = self._take(object_id, class_version, now, has_log=has_log)
             self.log = WalSync(self.database.path, pool, durable, changed)
             self.log.note(seq)
             if not self.database.in_memory and (has_log or seq <= 1):
@@ -102,7 +120,9 @@ class Store:
         self._was_in_memory = self.database.in_memory
         self.successor: Path | None = None
 
-    def _take(self, object_id: ObjectId, now: int, *, has_log: bool) -> tuple[int, int]:
+    def _take(
+        self, object_id: ObjectId, class_version: int | None, now: int, *, has_log: bool
+    ) -> tuple[int, int]:
         """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
         database, claim = self.database, self.claim
         if database.in_memory:
@@ -115,17 +135,19 @@ class Store:
             return 0, 0
         try:
             row = database.row(
-                "SELECT format, id, name, epoch, incarnation, seq, created_at FROM _do_meta WHERE one = 1"
+                "SELECT format, id, name, epoch, incarnation, seq, created_at, class_version FROM _do_meta WHERE one = 1"
             )
             if row is None or row[1] != str(object_id):
                 raise DamagedFileError("this object's file does not name it", delivered="no")
-            form, _, self.name, epoch, incarnation, seq, self.created_at = row
+            form, _, self.name, epoch, incarnation, seq, self.created_at, migrated = row
             try:
                 upgrade = upgrade_from(form)
             except ValueError as error:
                 raise StorageError(f"this object's file cannot be read: {error}", delivered="no") from None
             if epoch == POISONED:
                 raise self._poisoned()
+            if class_version is not None and migrated > class_version:
+                raise NewerSchemaError(object_id.class_key, migrated, class_version)
             if (epoch, incarnation) == claim:
                 return seq, seq - (1 if has_log else 0)
             if epoch >= claim.epoch:

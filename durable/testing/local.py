@@ -22,6 +22,8 @@ from durable.gateway.hub import Hub
 from durable.identity import ObjectId
 from durable.runtime.host import Host
 from durable.runtime.namespace import dispatch
+from durable.runtime.objects import DurableObject
+from durable.runtime.registry import registry
 from durable.runtime.requests import Request, Response, fetch
 from durable.runtime.sockets import encode_hello
 from durable.storage.store import object_path
@@ -137,18 +139,21 @@ class LocalObjects:
         await self._tell()
         await self.settle()
 
-    async def redeploy(self) -> None:
-        """Start another worker and drain the one that serves now, as a new version of the code would be brought in."""
+    async def redeploy(self, *classes: type[DurableObject]) -> None:
+        """Start another worker and drain the one that serves now, as a new version of the code would be brought in.
+
+        `classes` are that version's, in place of those of the same keys.
+        """
         old = self.worker
-        self.worker = await self.add_worker()
+        self.worker = await self.add_worker(*classes)
         await self.drain(old)
         self._workers.remove(old)
         await old.stop()
         await self._tell()
         await self.settle()
 
-    async def add_worker(self, *, told: bool = True) -> LocalWorker:
-        """Another worker over the same files."""
+    async def add_worker(self, *classes: type[DurableObject], told: bool = True) -> LocalWorker:
+        """Another worker over the same files; `classes` take the place of those of the same keys there."""
         worker = LocalWorker(
             self.conf,
             root=self._root,
@@ -158,6 +163,7 @@ class LocalObjects:
             catalog=self.catalog,
             troubles=self.troubles,
             sockets=self._sockets,
+            classes=registry.replacing(*classes) if classes else registry,
         )
         await worker.start()
         self._workers.append(worker)

@@ -22,7 +22,7 @@ from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
 from durable.runtime.activation import Activation
 from durable.runtime.host import Host
-from durable.runtime.registry import registry
+from durable.runtime.registry import Registry
 from durable.runtime.surroundings import Clocks
 
 from .clock import LocalClock
@@ -44,6 +44,7 @@ class LocalWorker:
         catalog: told of stored objects.
         troubles: told what is wrong with objects.
         sockets: a short directory for the link's Unix socket.
+        classes: the object classes it has code for.
 
     Attributes:
         host: the objects.
@@ -61,7 +62,9 @@ class LocalWorker:
         catalog: CatalogList,
         troubles: TroubleList,
         sockets: Path,
+        classes: Registry,
     ) -> None:
+        self.registry = classes
         self.id = uuid.uuid4().hex
         self.lease = LeaseWindow(FOREVER, 1.0)
         self.lease.renewed(0.0)
@@ -79,7 +82,7 @@ class LocalWorker:
             conf,
             root=root,
             worker=self.id,
-            registry=registry,
+            registry=classes,
             lease=self.lease,
             clocks=Clocks(clock.elapsed, clock.now, random.random),
             owners=RedisOwners(redis, self.id),
@@ -93,8 +96,8 @@ class LocalWorker:
         self.host.stop_ticking()
         self._poller = AlarmPoller(redis, clock.now, self._is_mine, self.host.wake_for_alarm)
 
-    def _is_mine(self, object_id: str) -> bool:
-        chosen = self.directory.place(object_id)
+    def _is_mine(self, object_id: str, class_key: str = "") -> bool:
+        chosen = self.directory.place(object_id, class_key)
         return chosen is not None and chosen.worker == self.id
 
     async def start(self) -> None:
@@ -103,7 +106,8 @@ class LocalWorker:
         self._register("serving")
 
     def _register(self, state: str) -> None:
-        session = WorkerSession(self.id, os.getpid(), 0, "test", state, 0, self._address)
+        versions = self.registry.versions()
+        session = WorkerSession(self.id, os.getpid(), 0, "test", state, 0, self._address, versions)
         self._cluster.workers[self.id] = session
 
     async def wake_due(self) -> None:

@@ -1,5 +1,8 @@
 """`manage.py objects` refuses what it does not understand, in one clear line and with a status that scripts can tell."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -39,3 +42,10 @@ def test_a_list_says_when_there_is_more(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr()
     assert [line.split()[1] for line in printed.out.splitlines()] == ["n0", "n1"]
     assert "more than 2" in printed.err
+
+
+def test_a_redeploy_without_a_service_is_one_clear_line(settings: Any, tmp_path: Path) -> None:
+    settings.DURABLE = {**settings.DURABLE, "data_dir": tmp_path}
+    with pytest.raises(CommandError, match=f"no service runs on {tmp_path}") as refused:
+        call_command("objects", "redeploy")
+    assert refused.value.returncode == 1

@@ -213,7 +213,7 @@ async def test_N3_every_look_at_contents_and_every_action_is_recorded(
 async def test_workers_are_listed(local: LocalObjects, operator: Inspector) -> None:
     await lab().increment()
     workers = await operator.workers()
-    assert [set(worker) for worker in workers] == [{"worker", "pid", "host", "state", "objects"}]
+    assert [set(worker) for worker in workers] == [{"worker", "pid", "host", "state", "objects", "code"}]
 
 
 def test_an_unknown_class_is_answered_with_the_known_ones() -> None:

@@ -177,7 +177,7 @@ def test_workers_of_the_service(service: RunningService, staff: httpx.Client) ->
     status, printed, _ = objects(service, "workers", "--json")
     assert status == 0
     assert {worker["worker"] for worker in json.loads(printed)} == {worker["worker"] for worker in found}
-    assert set(json.loads(printed)[0]) == {"worker", "pid", "host", "state", "objects"}
+    assert set(json.loads(printed)[0]) == {"worker", "pid", "host", "state", "objects", "code"}
 
 
 def test_the_command_says_what_is_wrong_in_one_line(service: RunningService, tmp_path: Path) -> None:

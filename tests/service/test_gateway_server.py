@@ -112,6 +112,33 @@ async def test_W11_a_gateway_that_stops_closes_its_sockets_with_1012(gateway: Ga
     assert gateway.process.stdout.read() == b"left\n"
 
 
+async def test_W11_a_request_on_its_way_is_answered_by_a_gateway_that_stops(gateway: Gateway) -> None:
+    """Its client has a connection that was idle, and hears that this answer is the last one there."""
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(request)
+    assert b"connection: close" not in await reader.readuntil(b"127.0.0.1")
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.listener.close()
+    async with asyncio.timeout(5):
+        while await is_listening(gateway.port):
+            pass
+    writer.write(request)
+    assert b"connection: close" in await reader.read()
+    assert await wait_end(gateway, 5) == 0
+    writer.close()
+
+
+async def is_listening(port: int) -> bool:
+    """Whether a connection is accepted."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(

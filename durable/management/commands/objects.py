@@ -23,6 +23,7 @@ from durable.inspector import (
 )
 from durable.management.arguments import shell_user
 from durable.management.backups import CopyCommands, add_actions
+from durable.management.redeploy import add_redeploy, redeploy
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
 
@@ -117,6 +118,8 @@ class Command(BaseCommand):
                 "drain", help="have a worker give its objects away and end; `serve` starts another"
             )
         )
+
+        add_redeploy(actions)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -239,6 +242,9 @@ class Command(BaseCommand):
         if not found:
             self.stderr.write("Nothing is wrong with any object, as far as their workers have seen.")
 
+    def _redeploy(self, options: dict[str, Any]) -> None:
+        redeploy(options, self.stdout)
+
     def _workers(self, options: dict[str, Any]) -> None:
         workers = self._ask(lambda inspector: inspector.workers())
         if options["json"]:
@@ -247,7 +253,7 @@ class Command(BaseCommand):
         for worker in workers:
             self.stdout.write(
                 f"{worker['worker']}  {worker['host']}  pid {worker['pid']:<8} {worker['state']:<9}"
-                f"{worker['objects']:>7} objects"
+                f"{worker['objects']:>7} objects  code {worker['code'] or '?'}"
             )
 
     def _ask(self, question: Callable[[Inspector], Coroutine[Any, Any, T]]) -> T:

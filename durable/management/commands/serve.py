@@ -23,7 +23,8 @@ from durable.service.supervisor import ServiceOptions, Supervisor
 class Command(BaseCommand):
     help = (
         "Run the whole service on this host: gateways, workers and, when REDIS_URL is not set, an embedded Redis. "
-        "What dies is started again. Ctrl-C or SIGTERM stops everything in order; a second Ctrl-C at once."
+        "What dies is started again. SIGHUP replaces the workers one after the other by new ones, with the code that is on disk "
+        "then (see `objects redeploy`). Ctrl-C or SIGTERM stops everything in order; a second Ctrl-C at once."
     )
     requires_migrations_checks = True
 
@@ -64,6 +65,8 @@ class Command(BaseCommand):
             redis_url=conf.redis_url,
             command=child_command,
             spare=True,
+            check=(*this_program(), "check"),
+            drain_seconds=conf.drain_seconds,
         )
         connections.close_all()  # opened by the checks; the supervisor itself needs no database
         try:
@@ -80,7 +83,12 @@ class Command(BaseCommand):
 
 def child_command(role: Role, listener: int) -> tuple[str, ...]:
     """The command line of a child: this program again, with another command."""
+    own = ["--fd", str(listener)] if role is Role.GATEWAY else []
+    return (*this_program(), role.value, *own)
+
+
+def this_program() -> tuple[str, ...]:
+    """The beginning of a command line that runs another management command of the same project."""
     script = Path(sys.argv[0])
     manage = [str(script.absolute())] if script.suffix == ".py" and script.is_file() else ["-m", "django"]
-    own = ["--fd", str(listener)] if role is Role.GATEWAY else []
-    return (sys.executable, *manage, role.value, *own)
+    return (sys.executable, *manage)

@@ -7,6 +7,7 @@ import uvloop
 from django.core.management.base import BaseCommand, CommandError
 
 from durable.service.attach import attach_to_redis
+from durable.service.code import code_version
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.lifeline import Lifeline
 from durable.service.rundir import runtime_directory
@@ -22,9 +23,10 @@ class Command(BaseCommand):
         try:
             conf = attach_to_redis()
             runtime_dir = runtime_directory(conf.data_dir)
+            code = code_version()  # of what was loaded, whatever is on disk when it is time to go
             if not lifeline.wait_for_go():
                 return
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(run_worker(conf, str(conf.redis_url), runtime_dir, lifeline))
+                runner.run(run_worker(conf, str(conf.redis_url), runtime_dir, lifeline, code))
         except ServiceError as error:
             raise CommandError(str(error), returncode=EXIT_REFUSED) from None

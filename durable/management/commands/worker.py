@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from durable.errors import UnavailableError
 from durable.service.attach import attach_to_redis
+from durable.service.code import code_version
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.lifeline import Lifeline
 from durable.service.rundir import runtime_directory
@@ -27,7 +28,7 @@ class Command(BaseCommand):
             conf = attach_to_redis()
             runtime_dir = runtime_directory(conf.data_dir)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(run_worker(conf, str(conf.redis_url), runtime_dir, lifeline))
+                runner.run(run_worker(conf, str(conf.redis_url), runtime_dir, lifeline, code_version()))
         except ServiceError as error:
             raise CommandError(str(error), returncode=EXIT_REFUSED) from None
         except UnavailableError as error:

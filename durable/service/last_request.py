@@ -1,0 +1,26 @@
+"""HTTP connections that end with an answer: when the server stops, a client may still have one request on its way.
+
+Closing an idle connection would lose that request. So for a moment a request that comes is answered with `Connection: close`.
+"""
+
+from __future__ import annotations
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class HttpConnection(HttpToolsProtocol):
+    """Uvicorn's HTTP connection, which can be told that its next request is its last."""
+
+    _is_last = False
+
+    def expect_last_request(self) -> None:
+        """Let the request that runs, or comes next, be the last one."""
+        self._is_last = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def on_headers_complete(self) -> None:
+        """A request has come."""
+        super().on_headers_complete()
+        if self._is_last and self.cycle is not None:
+            self.cycle.keep_alive = False
