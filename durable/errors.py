@@ -13,6 +13,7 @@
     ├── ObjectResetError       the instance was discarded while the call waited or ran
     ├── SetAsideError          two workers died in the middle of the event; it is not tried again
     ├── EventTimeoutError      the event ran past its time limit
+    ├── MemoryLimitError       the event took more memory than its worker may have
     ├── ReentrantCallError     a chain of calls came back to its own object
     ├── SocketError            a socket was used in a way its state or limits do not allow
     │   ├── SocketNotAcceptedError  it was used before it was accepted
@@ -154,6 +155,13 @@ class EventTimeoutError(DurableError):
     """The event ran past its time limit, or blocked the loop; it was interrupted and rolled back."""
 
     code = "event_timeout"
+    delivered: Delivered = "no"
+
+
+class MemoryLimitError(DurableError):
+    """The event took more memory than its worker may have; it was interrupted and rolled back."""
+
+    code = "memory_limit"
     delivered: Delivered = "no"
 
 

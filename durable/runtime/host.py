@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,6 @@ from durable.core.envelope import (
 from durable.core.leases import LeaseWindow
 from durable.errors import (
     DurableError,
-    OverloadedError,
     ReentrantCallError,
     UnavailableError,
     UnknownClassError,
@@ -40,6 +39,7 @@ from durable.storage.store import Claim, EpochTooOldError, Store, object_path
 from .activation import Activation, Leave
 from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
 from .calls import RemoteCaller, label
+from .capacity import Capacity
 from .events import DERIVED, Answer, Event, Operation
 from .handlers import (
     attach_event,
@@ -50,6 +50,7 @@ from .handlers import (
     socket_open_event,
     vanished_event,
 )
+from .memory import give_back
 from .registry import Registry
 from .steps import Steps
 from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
@@ -78,6 +79,7 @@ class Host:
         lease: the time in which outputs may leave.
         pool: where syncs run; ended with the host. Default: one of its own.
         steps: what a watchdog looks at. Default: nobody looks.
+        capacity: how many objects may be active. Default: by the settings and this process's limits.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Host:
         remote: RemoteCaller,
         pool: SyncPool | None = None,
         steps: Steps | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -103,6 +106,7 @@ class Host:
         self.worker = worker
         self.draining = False
         self.steps = steps or Steps()
+        self.capacity = capacity or Capacity(settings.max_active, settings.worker_memory)
         self.exports = root.parent / "exports"  # files of objects that an operator has asked for
         self.activations: dict[str, Activation] = {}
         self._root = root
@@ -115,6 +119,7 @@ class Host:
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
+        self._giving_back: Future[None] | None = None
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
         self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
         self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
@@ -147,48 +152,25 @@ class Host:
     def _activate(self, target: Target) -> Activation:
         if self.draining or not self.may_release():
             raise NotOwnerError(None)
-        if len(self.activations) >= self.settings.max_active:
-            self._make_room()
+        self.capacity.make_room(self.activations.values(), self.clock())
         kind = self._registry.get(target.key)
         checked = id_from_string(target.key, target.id)
         activation = Activation(self, kind, ObjectId(target.key, str(checked), target.name))
         self.activations[target.id] = activation
         return activation
 
-    def _make_room(self) -> None:
-        """Evict the idle objects that were used least recently; refuse when there is none."""
-        now = self.clock()
-        idle = [a for a in self.activations.values() if a.is_idle(now + a.idle_seconds)]
-        idle.sort(key=lambda activation: activation.last_active)
-        for activation in idle[: max(1, len(idle) // 20)]:
-            activation.leave(Leave.IDLE)
-        if not idle:
-            raise OverloadedError(
-                f"this worker has all of the {self.settings.max_active} objects it may hold"
-            )
-
     # -- opening and closing
 
     async def open(self, activation: Activation) -> None:
         """Claim the object and open its storage."""
-        async with self._opening:
-            object_id = activation.object_id
-            epoch = await self._owners.claim(object_id, 0)
-            give_up = self.clock() + BUSY_SECONDS
-            delay = FIRST_BUSY_PAUSE
-            store = None
-            while store is None:
-                try:
-                    store = await self._open_store(activation, Claim(epoch, self.worker))
-                except EpochTooOldError as error:
-                    epoch = await self._owners.claim(object_id, error.found)
-                except BusyFileError as error:
-                    if self.clock() > give_up:
-                        raise UnavailableError(error.message) from error
-                    if delay == FIRST_BUSY_PAUSE:
-                        await self._owners.tell_taken(object_id, epoch)
-                    await asyncio.sleep(delay)
-                    delay = min(0.1, delay * 2)
+        object_id = activation.object_id
+        await self.capacity.files.acquire()
+        try:
+            async with self._opening:
+                store = await self._claim_and_open(activation)
+        except BaseException:
+            self.capacity.files.release()
+            raise
         activation.opened(store, resume=store.took_over)
         if len(activation.sockets):
             live = await self._outlets.live_gateways()
@@ -202,6 +184,24 @@ class Host:
                 _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
         elif activation.woken_for_alarm:
             _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+
+    async def _claim_and_open(self, activation: Activation) -> Store:
+        object_id = activation.object_id
+        epoch = await self._owners.claim(object_id, 0)
+        give_up = self.clock() + BUSY_SECONDS
+        delay = FIRST_BUSY_PAUSE
+        while True:
+            try:
+                return await self._open_store(activation, Claim(epoch, self.worker))
+            except EpochTooOldError as error:
+                epoch = await self._owners.claim(object_id, error.found)
+            except BusyFileError as error:
+                if self.clock() > give_up:
+                    raise UnavailableError(error.message) from error
+                if delay == FIRST_BUSY_PAUSE:
+                    await self._owners.tell_taken(object_id, epoch)
+                await asyncio.sleep(delay)
+                delay = min(0.1, delay * 2)
 
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
@@ -233,13 +233,14 @@ class Host:
         """Close an activation's file and let its ownership rest, or go."""
         object_id = activation.object_id
         self._alarms.set(str(object_id), None)
-        if why is Leave.LOST:
-            await self.off_loop(store.abandon)
-            return
         gateways = {ws.gateway for ws in activation.sockets}
-        had_file = store.has_file
-        entry = self._entry(activation, store) if had_file else None
-        await self.off_loop(store.close)
+        entry = self._entry(activation, store) if store.has_file and why is not Leave.LOST else None
+        try:
+            await self.off_loop(store.abandon if why is Leave.LOST else store.close)
+        finally:
+            self.capacity.files.release()
+        if why is Leave.LOST:
+            return
         if entry is not None and entry.alarm is not None:
             _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
         if entry is not None:
@@ -382,6 +383,11 @@ class Host:
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
+        self.capacity.look()
+        if self.capacity.tight:
+            self.capacity.evict(self.activations.values(), now)
+            if self._giving_back is None or self._giving_back.done():
+                self._giving_back = self._threads.submit(give_back)
 
     def stop_ticking(self) -> None:
         """From now on nobody looks at the clock but who calls `tick`: for tests that move it."""

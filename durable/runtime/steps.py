@@ -17,10 +17,11 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Coroutine, Generator
+from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from durable.errors import EventTimeoutError
+from durable.errors import Delivered, EventTimeoutError, MemoryLimitError
 
 from .events import Event, current_event
 
@@ -33,8 +34,21 @@ PROTECTED = ("durable.", "contextlib", "asyncio", "logging")
 STORAGE = "durable.storage"
 
 
-class BlockedLoopError(BaseException):
-    """Raised inside a handler that has kept the loop for too long."""
+class Charge(Enum):
+    """What a handler is interrupted for, and the error that its event fails with."""
+
+    BLOCKED = EventTimeoutError
+    GREEDY = MemoryLimitError
+
+
+_VERDICTS = {
+    Charge.BLOCKED: "the handler blocked the loop and was interrupted: what takes long has to wait with `await`",
+    Charge.GREEDY: "the handler took more memory than its worker may have, and was interrupted (worker_memory_limit)",
+}
+
+
+class InterruptedStepError(BaseException):
+    """Raised inside a handler that has kept the loop for too long, or takes too much memory."""
 
 
 class Marker(Protocol):
@@ -71,15 +85,17 @@ class Steps:
         number: of the last step that began; read by the watchdog's thread.
         running: whose step runs, or None.
         interrupted: number of the step that has been interrupted last.
+        charge: what for.
     """
 
-    __slots__ = ("_marker", "_tracing", "interrupted", "number", "running")
+    __slots__ = ("_marker", "_tracing", "charge", "interrupted", "number", "running")
 
     def __init__(self, marker: Marker | None = None) -> None:
         self._marker = marker or NoMarker()
         self.number = 0
         self.running: tuple[Activation, Event] | None = None
         self.interrupted = -1
+        self.charge = Charge.BLOCKED
         self._tracing = False
 
     def deaths(self, activation: Activation, event: Event) -> int:
@@ -91,7 +107,7 @@ class Steps:
     def guard(
         self, activation: Activation, event: Event, handler: Coroutine[Any, Any, bytes | None]
     ) -> Generator[Any, None, bytes | None]:
-        """Run a handler step by step; EventTimeoutError when it had to be interrupted, even if it caught that."""
+        """Run a handler step by step; the charge's error when it had to be interrupted, even if it caught that."""
         marker, what = self._marker, _identity(activation, event)
         who = (activation, event)
         thrown: BaseException | None = None
@@ -109,7 +125,7 @@ class Steps:
                 if self.interrupted != number:
                     return ended.value  # type: ignore[no-any-return]
                 wanted = None
-            except BlockedLoopError:  # perhaps out of a task that the handler waited for
+            except InterruptedStepError:  # perhaps out of a task that the handler waited for
                 cut, wanted = True, None
             except BaseException:
                 if self.interrupted != number:
@@ -123,10 +139,8 @@ class Steps:
                 if what:
                     marker.clear()
             if cut or self.interrupted == number:
-                raise EventTimeoutError(
-                    "the handler blocked the loop and was interrupted: what takes long has to wait with `await`",
-                    delivered="unknown" if event.flushed else "no",
-                )
+                delivered: Delivered = "unknown" if event.flushed else "no"
+                raise self.charge.value(_VERDICTS[self.charge], delivered=delivered)
             thrown = None
             try:
                 yield wanted
@@ -134,7 +148,7 @@ class Steps:
                 thrown = error
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Raise BlockedLoopError if step `number` runs: in `frame`, where the loop's thread is, or when that has returned.
+        """Raise InterruptedStepError if step `number` runs: in `frame`, where the loop's thread is, or when that has returned.
 
         Only for that thread itself.
         """
@@ -142,12 +156,12 @@ class Steps:
             return
         if self.running is None:
             if current_event.get() is not None and in_own_task(frame):
-                raise BlockedLoopError
+                raise InterruptedStepError
             return
         own = _own_frame(frame)
         if own is not None and own is frame:
             self.interrupted = number
-            raise BlockedLoopError
+            raise InterruptedStepError
         if own is not None and sys.gettrace() is None:
             self._tracing = True
 

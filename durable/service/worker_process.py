@@ -21,6 +21,7 @@ from durable.worker import Worker
 
 from .errors import ServiceError
 from .lifeline import Lifeline
+from .limits import limit_memory, raise_descriptor_limit
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ _STOP_PATIENCE = 5.0
 async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, lifeline: Lifeline) -> None:
     """Serve objects until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    raise_descriptor_limit()
+    limit_memory(2 * conf.worker_memory_limit)
     loop = asyncio.get_running_loop()
     drain, stop = asyncio.Event(), asyncio.Event()
 
@@ -50,7 +53,11 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     marker = RunningMarker(runtime_dir, uuid.uuid4().hex)
     steps = Steps(marker)
     watchdog = Watchdog(
-        steps, notice=conf.blocking_notice, limit=conf.blocking_limit, grace=conf.blocking_grace
+        steps,
+        notice=conf.blocking_notice,
+        limit=conf.blocking_limit,
+        grace=conf.blocking_grace,
+        memory_limit=conf.worker_memory_limit,
     )
     with DjangoCatalog(conf.data_dir) as catalog:
         worker = Worker(
