@@ -101,6 +101,35 @@ class Villain(DurableObject):
         """Compute in C for ever."""
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
+    async def hoard(self) -> None:
+        """Take memory for ever, in small steps, after a write."""
+        self.ctx.storage.put("total", 1000)
+        kept = []
+        while True:
+            kept.append(bytes(100_000).replace(b"\0", b"x"))
+
+    async def hoard_between_waits(self) -> None:
+        """Take memory for ever, and let the loop have its turn."""
+        self.ctx.storage.put("total", 1000)
+        self.kept = []
+        while True:
+            self.kept += [b"x" * 100_000 for _ in range(20)]
+            await asyncio.sleep(0)
+
+    async def hoard_on(self) -> None:
+        """Take memory for ever, whatever is raised."""
+        kept: list[bytes] = []
+        while True:
+            try:
+                while True:
+                    kept.append(bytes(100_000).replace(b"\0", b"x"))
+            except BaseException:
+                kept.append(b"x")
+
+    async def take(self, size: int) -> int:
+        """Take much memory at once."""
+        return len(b"x" * size)
+
     async def crash(self, note: str) -> None:
         """Kill the process, and say so in a file first."""
         with open(note, "a") as file:
