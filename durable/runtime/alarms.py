@@ -29,7 +29,7 @@ from durable.errors import (
 )
 from durable.identity import ObjectId
 
-from .context import AlarmInfo
+from .context import AbortError, AlarmInfo
 from .events import NOBODY, Answer, Event, MovedError
 
 if TYPE_CHECKING:
@@ -250,6 +250,8 @@ class _AlarmOutcome:
 
 def _is_its_own(error: BaseException) -> bool:
     """Whether a hook's failure is its own doing, and not its worker's, the cluster's or the disk's."""
+    if isinstance(error, AbortError):
+        return True
     if isinstance(error, StorageError):
         return isinstance(error, SqlError | StorageLimitError | StorageOutsideEventError)
     return not isinstance(error, OverloadedError | UnavailableError | ObjectResetError | SetAsideError)

@@ -186,6 +186,7 @@ async def test_L2_an_object_takes_no_more_descriptors_than_counted(local: LocalO
     assert descriptors() - before <= 50 * DESCRIPTORS_PER_OBJECT
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is known on Linux only")
 def test_L2_a_process_knows_its_memory() -> None:
     before = memory.resident()
     block = bytearray(64 * MIB)
