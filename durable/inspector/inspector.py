@@ -30,6 +30,7 @@ from durable.models import AuditEntry
 from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE
+from durable.runtime.objects import methods_of
 from durable.runtime.signatures import find_method
 from durable.storage.database import DamagedFileError
 from durable.storage.images import ImageError, place_image, prepare_image
@@ -348,7 +349,7 @@ class Inspector:
         async with self._recorded(
             "object.call", object_id, method=method[:200], arguments=shown[:MAX_AUDITED]
         ):
-            find_method(kind.durable_methods(), kind.key, method)
+            find_method(methods_of(kind), kind.key, method)
             return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
 
     @asynccontextmanager

@@ -51,6 +51,7 @@ from .handlers import (
     vanished_event,
 )
 from .memory import give_back
+from .objects import methods_of
 from .registry import Registry
 from .steps import Steps
 from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
@@ -259,7 +260,7 @@ class Host:
     def _entry(self, activation: Activation, store: Store) -> CatalogEntry:
         alarm = store.metadata.get_alarm()
         return CatalogEntry(
-            activation.kind.key,
+            activation.object_id.class_key,
             str(activation.object_id),
             activation.object_id.name,
             store.created_at,
@@ -290,7 +291,7 @@ class Host:
             del self.activations[object_id]
         if waiting and why is Leave.IDLE:
             try:
-                target = Target(activation.kind.key, object_id, activation.object_id.name)
+                target = Target(activation.object_id.class_key, object_id, activation.object_id.name)
                 successor = self._activate(target)
                 for event in waiting:
                     if event.moves:
@@ -492,7 +493,7 @@ def _event(kind: Any, request: ObjectRequest, peer: str, answer: Answer) -> Even
 def _refuse_cycle(request: Call, kind: Any) -> None:
     me = label(request.target)
     if me in request.chain:
-        method = kind.durable_methods().get(request.method)
+        method = methods_of(kind).get(request.method)
         if method is None or not method.concurrent:
             raise ReentrantCallError(
                 f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"

@@ -1,0 +1,567 @@
+"""Hostile classes and values: each ends in a documented error, harms no other object, and the object lives on."""
+
+import asyncio
+import math
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from durable import DurableObject, ObjectError, RemoteError
+from durable.core.codec import MAX_BYTES
+from durable.errors import (
+    DurableError,
+    SocketError,
+    StorageLimitError,
+    StorageOutsideEventError,
+    ValueRefusedError,
+)
+from durable.storage.kv import MAX_VALUE_BYTES
+from durable.testing import LocalObjects
+from tests.durable.lab import HOOKS, Lab, do, get, lab, put
+
+
+async def fails(step: Callable[..., Any], *args: Any) -> DurableError:
+    """Run a step that must fail; its error. Afterwards the object and its neighbour are unharmed, and nothing is left of it."""
+    await lab().increment()
+    before = await lab().value()
+    await lab("neighbour").increment()
+    with pytest.raises(DurableError) as caught:
+        await do(lab(), step, *args)
+    assert await do(lab(), get, "trace") is None
+    assert await lab().increment() == before + 1
+    assert await lab("neighbour").value() >= 1
+    return caught.value
+
+
+def leave_a_trace(obj: Lab) -> None:
+    put(obj, "trace", 1)
+
+
+# -- classes
+
+
+def endless(obj: Lab) -> None:
+    leave_a_trace(obj)
+    endless(obj)
+
+
+def nested_transactions(obj: Lab) -> None:
+    with obj.ctx.storage.transaction():
+        leave_a_trace(obj)
+        nested_transactions(obj)
+
+
+async def endless_waits(obj: Lab) -> None:
+    leave_a_trace(obj)
+    await endless_waits(obj)
+
+
+@pytest.mark.parametrize("step", [endless, nested_transactions, endless_waits])
+async def test_C4_endless_recursion_arrives_as_a_recursion_error(
+    local: LocalObjects, step: Callable[[Lab], Any]
+) -> None:
+    error = await fails(step)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "RecursionError"
+
+
+@pytest.mark.parametrize("how", ["result", "argument", "stored", "attachment", "frame"])
+async def test_C1_a_socket_is_refused_by_the_name_of_its_type(local: LocalObjects, how: str) -> None:
+    with socket.socket() as plain:
+        client = await local.connect(lab())
+
+        def use(obj: Lab) -> Any:
+            leave_a_trace(obj)
+            if how == "stored":
+                put(obj, "socket", [plain])
+            elif how == "attachment":
+                obj.ctx.get_web_sockets()[0].attachment = {"it": plain}
+            elif how == "frame":
+                obj.ctx.broadcast(plain)  # type: ignore[arg-type]
+            return {"it": plain}
+
+        error = await fails(use, *([plain] if how == "argument" else []))
+        assert "socket" in str(error)
+        assert isinstance(error, ValueRefusedError) or how == "frame"
+        await local.settle()
+        assert (client.take(), client.is_open) == ([], True)
+
+
+@pytest.mark.parametrize(
+    "value", [open, lambda: 1, type, asyncio.Lock(), ValueError("x"), iter([1])], ids=repr
+)
+async def test_C1_what_is_no_value_is_refused_as_a_result(local: LocalObjects, value: Any) -> None:
+    def give(obj: Lab) -> Any:
+        leave_a_trace(obj)
+        return [value]
+
+    error = await fails(give)
+    assert isinstance(error, ValueRefusedError)
+    assert type(value).__name__ in str(error)
+
+
+async def wait() -> None:
+    """What a loop of its own is to run."""
+
+
+def own_loop(obj: Lab) -> None:
+    leave_a_trace(obj)
+    coroutine = wait()
+    try:
+        asyncio.run(coroutine)
+    finally:
+        coroutine.close()
+
+
+def second_loop(obj: Lab) -> None:
+    leave_a_trace(obj)
+    loop, coroutine = asyncio.new_event_loop(), wait()
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        coroutine.close()
+        loop.close()
+
+
+def same_loop(obj: Lab) -> None:
+    leave_a_trace(obj)
+    coroutine = wait()
+    try:
+        asyncio.get_running_loop().run_until_complete(coroutine)
+    finally:
+        coroutine.close()
+
+
+@pytest.mark.parametrize("step", [own_loop, second_loop, same_loop])
+async def test_C4_a_loop_of_its_own_is_refused_with_a_runtime_error(
+    local: LocalObjects, step: Callable[[Lab], Any]
+) -> None:
+    error = await fails(step)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "RuntimeError"
+    assert "loop" in error.message
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
+async def test_C4_what_would_end_a_program_ends_the_event_only(
+    local: LocalObjects, kind: type[BaseException]
+) -> None:
+    async def leave(obj: Lab) -> None:
+        leave_a_trace(obj)
+        await asyncio.sleep(0)
+        raise kind("out")
+
+    error = await fails(leave)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == kind.__name__
+
+
+async def test_C4_an_error_that_cannot_say_what_it_is_arrives_nevertheless(local: LocalObjects) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def fail(obj: Lab) -> None:
+        leave_a_trace(obj)
+        raise MuteError
+
+    error = await fails(fail)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "MuteError"
+
+
+# -- tasks left behind
+
+
+async def test_S7_a_task_left_behind_has_no_storage_and_no_sockets_after_its_event(
+    local: LocalObjects,
+) -> None:
+    client = await local.connect(lab())
+    go, outcomes = asyncio.Event(), []
+
+    async def later(obj: Lab) -> None:
+        await go.wait()
+        for use in (
+            lambda: put(obj, "trace", 1),
+            lambda: obj.ctx.storage.sql.exec("CREATE TABLE t (x)"),
+            lambda: obj.ctx.storage.set_alarm(0),
+            lambda: obj.ctx.broadcast("late"),
+            lambda: obj.ctx.get_web_sockets()[0].close(),
+        ):
+            try:
+                use()
+            except DurableError as error:
+                outcomes.append(type(error))
+
+    left: list[asyncio.Task[None]] = []
+
+    def leave_behind(obj: Lab) -> None:
+        left.append(asyncio.create_task(later(obj)))
+
+    await do(lab(), leave_behind)
+    running, hold = asyncio.Event(), asyncio.Event()
+
+    async def another(obj: Lab) -> None:
+        running.set()
+        await hold.wait()
+
+    busy = asyncio.create_task(do(lab(), another))  # not even while another event runs
+    await running.wait()
+    go.set()
+    await left[0]
+    hold.set()
+    await busy
+    assert outcomes == [StorageOutsideEventError] * 3 + [SocketError] * 2
+    await local.settle()
+    assert (client.take(), client.is_open) == ([], True)
+    assert await do(lab(), get, "trace") is None
+    assert local.alarm(lab()) is None
+
+
+async def test_S7_a_thread_left_behind_has_no_storage(local: LocalObjects) -> None:
+    refused = []
+
+    def use(obj: Lab) -> None:
+        def work() -> None:
+            try:
+                put(obj, "trace", 1)
+            except DurableError as error:
+                refused.append(type(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    await do(lab(), use)
+    assert refused == [StorageOutsideEventError]
+    assert await do(lab(), get, "trace") is None
+
+
+# -- monkeypatching
+
+
+class Other(Lab, abstract=True):
+    """What an object may pretend to be."""
+
+    async def web_socket_message(self, ws: Any, message: Any) -> None:
+        ws.send("other")
+
+
+async def test_C5_an_object_that_has_lost_its_context_fails_once_and_is_made_anew(
+    local: LocalObjects,
+) -> None:
+    await lab().increment()
+
+    def forget(obj: Lab) -> None:
+        obj.ctx = None  # type: ignore[assignment]
+
+    await do(lab(), forget)
+    with pytest.raises(RemoteError, match="AttributeError"):
+        await lab().increment()
+    assert await lab().increment() == 2
+
+
+async def test_C5_parts_of_the_context_cannot_be_replaced_for_good(local: LocalObjects) -> None:
+    def replace_a_method(obj: Lab) -> None:
+        obj.ctx.storage.put = None  # type: ignore[assignment, method-assign]
+
+    error = await fails(replace_a_method)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "AttributeError"
+
+    def replace_the_storage(obj: Lab) -> None:
+        obj.ctx.storage = None  # type: ignore[assignment]
+        obj.ctx.storage.get("x")
+
+    error = await fails(replace_the_storage)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "AttributeError"
+
+    def replace_the_sql(obj: Lab) -> None:
+        obj.ctx.storage.sql = None  # type: ignore[assignment]
+        obj.ctx.storage.sql.exec("SELECT 1")
+
+    assert isinstance(await fails(replace_the_sql), RemoteError)
+    assert await do(lab(), lambda obj: obj.ctx.storage.sql.exec("SELECT 1").one()) == (1,)
+
+
+async def test_C3_methods_patched_on_the_instance_or_its_class_change_no_call(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lie(self: Any = None) -> int:
+        return 666
+
+    monkeypatch.setattr(Lab, "value", Lab.value)  # as it was, after the test
+
+    def patch(obj: Lab) -> None:
+        obj.value = lie  # type: ignore[method-assign]
+        type(obj).value = lie  # type: ignore[method-assign, assignment]
+        type(obj).durable_methods = type(obj)._methods = None  # type: ignore[attr-defined]
+
+    try:
+        await lab().increment()
+        await do(lab(), patch)
+        assert await lab().value() == 1
+        assert await lab("neighbour").increment() == 1
+    finally:
+        del Lab.durable_methods, Lab._methods  # type: ignore[attr-defined]
+
+
+async def test_C5_an_object_that_changes_its_class_is_itself_again_after_sleep(local: LocalObjects) -> None:
+    HOOKS["message"] = lambda obj, ws, message: ws.send("lab")
+    client = await local.connect(lab())
+
+    def pretend(obj: Lab) -> None:
+        obj.__class__ = Other
+
+    await do(lab(), pretend)
+    await client.send("who?")
+    assert await client.receive() == "other"  # as Python has it
+    assert await lab().increment() == 1
+    await local.evict(lab())
+    await client.send("who?")
+    assert await client.receive() == "lab"
+
+
+async def test_C3_a_class_that_changes_its_key_keeps_its_objects(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub, neighbour = lab(), lab("neighbour")
+    monkeypatch.setattr(Lab, "key", Lab.key)
+
+    def rename(obj: Lab) -> None:
+        type(obj).key = "Stolen"
+
+    await do(stub, rename)
+    assert await stub.increment() == 1
+    await local.evict(stub)
+    assert await stub.increment() == 2
+    assert await neighbour.increment() == 1
+    assert {entry.key for entry in local.catalog.entries.values()} == {"Lab"}
+
+
+async def test_C5_limits_patched_to_nonsense_harm_their_class_only(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Unruly, "max_queue", "many")
+    with pytest.raises(DurableError, match="TypeError"):
+        await asyncio.gather(*(Unruly.namespace.get_by_name("u").hello() for _ in range(3)))
+    assert await lab().increment() == 1
+
+
+class Unruly(DurableObject):
+    """Has attributes that no class can have."""
+
+    async def hello(self) -> str:
+        return "hello"
+
+
+class HalfMade(DurableObject):
+    """Does not make itself as the runtime asks."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def hello(self) -> str:
+        return "hello"
+
+
+async def test_G3_a_class_that_cannot_be_made_says_so_to_each_caller(local: LocalObjects) -> None:
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="__init__"):
+            await HalfMade.namespace.get_by_name("h").hello()  # type: ignore[call-arg]
+    assert await lab().increment() == 1
+
+
+# -- values
+
+
+def cycle() -> Any:
+    value: list[Any] = [1]
+    value.append({"again": value})
+    return value
+
+
+def levels(count: int) -> Any:
+    value: Any = 0
+    for _ in range(count):
+        value = [value]
+    return value
+
+
+REFUSED = {
+    "cycle": (cycle, "64 levels"),
+    "65 levels": (lambda: levels(65), "64 levels"),
+    "a thousand levels": (lambda: levels(1000), "64 levels"),
+    "lone surrogate": (lambda: "a\ud800", "surrogate"),
+    "lone surrogate as a key": (lambda: {"\udfff": 1}, "surrogate"),
+    "40 MiB of text": (lambda: "x" * (40 * 1024 * 1024), str(MAX_BYTES)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("where", ["argument", "result", "stored"])
+async def test_C9_values_that_cannot_travel_or_rest_are_refused(
+    local: LocalObjects, where: str, name: str
+) -> None:
+    make, problem = REFUSED[name]
+    value = make()
+
+    def use(obj: Lab, *_args: Any) -> Any:
+        leave_a_trace(obj)
+        if where == "stored":
+            put(obj, "value", value)
+        return value
+
+    error = await fails(use, *([value] if where == "argument" else []))
+    assert isinstance(error, ValueRefusedError)
+    assert problem in str(error)
+
+
+async def test_C9_64_levels_travel_and_rest(local: LocalObjects) -> None:
+    await do(lab(), lambda obj: put(obj, "value", levels(64)))
+    assert await do(lab(), get, "value") == levels(64)
+
+
+async def test_C1_not_a_number_and_the_infinities_travel_and_rest(local: LocalObjects) -> None:
+    await do(lab(), put, "value", [math.nan, math.inf, -math.inf])
+    await local.crash()
+    nan, *infinities = await do(lab(), get, "value")
+    assert math.isnan(nan)
+    assert infinities == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * (MAX_VALUE_BYTES + 1), b"x" * (30 * 1024 * 1024)], ids=["2 MiB", "30 MiB"]
+)
+async def test_S3_a_value_above_2_mib_travels_but_does_not_rest(local: LocalObjects, value: Any) -> None:
+    assert await do(lab(), lambda obj: value) == value
+
+    def store(obj: Lab) -> None:
+        leave_a_trace(obj)
+        put(obj, "value", value)
+
+    error = await fails(store)
+    assert isinstance(error, StorageLimitError)
+    assert str(MAX_VALUE_BYTES) in str(error)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda obj: put(obj, "\ud800", 1),
+        lambda obj: get(obj, "\ud800"),
+        lambda obj: obj.ctx.storage.list(prefix="\ud800"),
+        lambda obj: obj.ctx.storage.sql.exec("SELECT ?", "\ud800").to_list(),
+        lambda obj: obj.ctx.storage.sql.exec("SELECT '\ud800'").to_list(),
+    ],
+    ids=["put", "get", "list", "binding", "statement"],
+)
+async def test_S5_lone_surrogates_are_refused_where_text_meets_storage(
+    local: LocalObjects, use: Callable[[Lab], Any]
+) -> None:
+    def attempt(obj: Lab) -> Any:
+        leave_a_trace(obj)
+        return use(obj)
+
+    error = await fails(attempt)
+    assert "surrogate" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("send", "problem"),
+    [
+        (lambda obj, ws: obj.ctx.broadcast("\ud800"), "surrogate"),
+        (lambda obj, ws: ws.send("\ud800"), "surrogate"),
+        (lambda obj, ws: ws.close(4000, "\ud800"), "surrogate"),
+        (lambda obj, ws: ws.close(4000.5), "4000.5"),
+        (lambda obj, ws: obj.ctx.broadcast("x", volatile="\ud800"), "surrogate"),
+        (lambda obj, ws: ws.send("x", volatile=object()), "volatile"),
+        (lambda obj, ws: ws.send("x" * 40_000_000), "33554432"),
+        (lambda obj, ws: obj.ctx.broadcast(b"x" * 40_000_000), "33554432"),
+    ],
+    ids=["text", "text to one", "reason", "code", "series", "no series", "40 MB of text", "40 MB"],
+)
+async def test_W4_what_no_frame_can_carry_is_refused_in_the_event(
+    local: LocalObjects, send: Callable[[Lab, Any], Any], problem: str
+) -> None:
+    client = await local.connect(lab())
+
+    def attempt(obj: Lab) -> None:
+        leave_a_trace(obj)
+        send(obj, obj.ctx.get_web_sockets()[0])
+
+    error = await fails(attempt)
+    assert isinstance(error, SocketError)
+    assert problem in str(error)
+    await local.settle()
+    assert (client.take(), client.is_open) == ([], True)
+
+
+async def test_C4_lone_surrogates_in_an_errors_text_reach_the_caller_escaped(local: LocalObjects) -> None:
+    def fail(obj: Lab) -> None:
+        leave_a_trace(obj)
+        raise ValueError("a\ud800z")
+
+    error = await fails(fail)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "ValueError"
+    assert error.message.encode()  # is text
+
+
+async def test_C4_fields_of_an_error_that_cannot_travel_are_named_instead(local: LocalObjects) -> None:
+    def fail(obj: Lab) -> None:
+        leave_a_trace(obj)
+        raise ObjectError("no", it=object(), fine=1, long="x" * 100_000, **{"\ud800": "\ud800"})
+
+    error = await fails(fail)
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "ObjectError"
+    assert error.fields == {"it": "(object)", "fine": 1, "long": "(str)", "\\ud800": "(str)"}
+
+
+async def test_C4_a_long_text_of_an_error_is_shortened(local: LocalObjects) -> None:
+    def fail(obj: Lab) -> None:
+        leave_a_trace(obj)
+        raise ValueError("x" * 50_000_000)
+
+    error = await fails(fail)
+    assert isinstance(error, RemoteError)
+    assert error.message.endswith("x… (50000000 characters)")
+    assert len(error.message) < 11_000
+
+
+class MisfitError(ObjectError):
+    """Does not make itself as its base asks, and has attributes that no error has."""
+
+    delivered = object()  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.fields = ["no", "dict"]  # type: ignore[assignment]
+
+
+async def test_C4_an_object_error_of_any_make_arrives(local: LocalObjects) -> None:
+    def fail(obj: Lab) -> None:
+        leave_a_trace(obj)
+        raise MisfitError
+
+    error = await fails(fail)
+    assert isinstance(error, RemoteError)
+    assert (error.error_type, error.fields, error.delivered) == ("MisfitError", {}, "yes")
+
+
+async def test_C9_an_argument_may_have_64_levels_itself(local: LocalObjects) -> None:
+    stub = Mirror.namespace.get_by_name("m")
+    assert await stub.show(levels(64)) == levels(64)
+    with pytest.raises(ValueRefusedError, match="64"):
+        await stub.show(levels(65))
+
+
+class Mirror(DurableObject):
+    """Gives back what it is given."""
+
+    async def show(self, value: Any) -> Any:
+        return value
