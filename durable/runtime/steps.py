@@ -86,9 +86,10 @@ class Steps:
         running: whose step runs, or None.
         interrupted: number of the step that has been interrupted last.
         charge: what for.
+        last: the event of the step that began last, as the marker names it.
     """
 
-    __slots__ = ("_marker", "_tracing", "charge", "interrupted", "number", "running")
+    __slots__ = ("_marker", "_tracing", "charge", "interrupted", "last", "number", "running")
 
     def __init__(self, marker: Marker | None = None) -> None:
         self._marker = marker or NoMarker()
@@ -96,7 +97,13 @@ class Steps:
         self.running: tuple[Activation, Event] | None = None
         self.interrupted = -1
         self.charge = Charge.BLOCKED
+        self.last: bytes | None = None
         self._tracing = False
+
+    def blame_last(self) -> None:
+        """This process is about to die of what the step that ran last has done."""
+        if self.last is not None:
+            self._marker.set(self.last)
 
     def deaths(self, activation: Activation, event: Event) -> int:
         """How many owners have died in the middle of a step of this event."""
@@ -116,7 +123,7 @@ class Steps:
             self.number = number = self.number + 1
             if what:
                 marker.set(what)
-            self.running = who
+            self.running, self.last = who, what
             try:
                 wanted = handler.send(None) if thrown is None else handler.throw(thrown)
                 if self.interrupted == number:

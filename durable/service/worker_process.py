@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 import uuid
@@ -16,7 +17,7 @@ from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.runtime.steps import Steps
-from durable.runtime.watchdog import Watchdog
+from durable.runtime.watchdog import EXIT_STATUS, Watchdog
 from durable.worker import Worker
 
 from .errors import ServiceError
@@ -78,7 +79,14 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
         gc.collect()
         gc.freeze()
         watchdog.start()
-        await drain.wait()
+        try:
+            await drain.wait()
+        except asyncio.CancelledError:  # nobody but the end of the loop cancels this
+            steps.blame_last()
+            logger.critical(
+                "a handler has ended the loop: this process ends, and its objects go to other workers"
+            )
+            os._exit(EXIT_STATUS)
         await _drain(worker, stop, conf.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.stop(), _STOP_PATIENCE)

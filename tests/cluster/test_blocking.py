@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from durable.errors import EventTimeoutError, SetAsideError
+from durable.errors import EventTimeoutError, RemoteError, SetAsideError
 from tests.running_service import RunningService, eventually, running_service
 
 from .conftest import objects_of
@@ -129,6 +129,25 @@ async def test_L4_a_fault_in_c_counts_as_well(service: RunningService) -> None:
         with pytest.raises(SetAsideError):
             await villain.hold()
         assert await villain.count() == 1
+
+
+async def test_L4_who_ends_the_loop_is_set_aside(service: RunningService) -> None:
+    async with objects_of(service):
+        villain, bystander = Villain.namespace.get_by_name("v"), Villain.namespace.get_by_name("b")
+        assert (await villain.count(), await bystander.count()) == (1, 1)
+        with pytest.raises(SetAsideError):
+            await villain.stop_the_loop()
+        assert service.log().count("a handler has ended the loop") == 2
+        assert (await villain.count(), await bystander.count()) == (2, 2)
+
+
+async def test_L4_who_exits_in_a_task_is_answered_and_costs_its_worker_only(service: RunningService) -> None:
+    async with objects_of(service):
+        villain, bystander = Villain.namespace.get_by_name("v"), Villain.namespace.get_by_name("b")
+        assert (await villain.count(), await bystander.count()) == (1, 1)
+        with pytest.raises((RemoteError, SetAsideError), match="SystemExit|set aside"):
+            await villain.exit_in_a_task()
+        assert (await villain.count(), await bystander.count()) == (2, 2)
 
 
 async def test_L4_an_alarm_that_kills_its_process_is_abandoned(

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import sys
 import time
 
 from durable import AlarmInfo, DurableObject
@@ -135,6 +136,19 @@ class Villain(DurableObject):
         with open(note, "a") as file:
             print(os.getpid(), file=file)
         os._exit(9)
+
+    async def stop_the_loop(self) -> None:
+        """End the loop that everybody lives on."""
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(60)
+
+    async def exit_in_a_task(self) -> None:
+        """End the loop from a task."""
+
+        async def leave() -> None:
+            sys.exit(3)
+
+        await asyncio.create_task(leave())
 
     async def hold(self) -> None:
         """Crash where nobody can say in Python what happened."""
