@@ -64,6 +64,7 @@ class Event:
         chain: objects that wait for this event, outermost first.
         repeat: it may have run before.
         socket: (socket id, frame number) that it handles, if any.
+        mark: what it is called outside this process, while it runs; None for the runtime's own bookkeeping.
         origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
         inside: asked for by a concurrent event, which waits for it; runs also while the object is leaving.
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
@@ -83,6 +84,7 @@ class Event:
         "flushed",
         "inside",
         "label",
+        "mark",
         "moves",
         "needs_instance",
         "origin",
@@ -129,6 +131,7 @@ class Event:
         self.origin = origin
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
+        self.mark: bytes | None = None
         self.queued_at = 0.0
         self.deadline = float("inf")
         self._calls_made = 0

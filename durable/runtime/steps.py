@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -32,6 +33,7 @@ PROTECTED = ("durable.", "contextlib", "asyncio", "logging")
 """Modules that are never interrupted: cut at the wrong place, they would leave locks taken or things half done."""
 
 STORAGE = "durable.storage"
+TASKS = "durable.runtime.tasks"
 
 
 class Charge(Enum):
@@ -100,6 +102,16 @@ class Steps:
         self.last: bytes | None = None
         self._tracing = False
 
+    @contextmanager
+    def mark(self, what: bytes) -> Iterator[None]:
+        """Within this block something runs that belongs to the event of that mark, but is no step of its handler."""
+        self.last = what
+        self._marker.set(what)
+        try:
+            yield
+        finally:
+            self._marker.clear()
+
     def blame_last(self) -> None:
         """This process is about to die of what the step that ran last has done."""
         if self.last is not None:
@@ -116,6 +128,7 @@ class Steps:
     ) -> Generator[Any, None, bytes | None]:
         """Run a handler step by step; the charge's error when it had to be interrupted, even if it caught that."""
         marker, what = self._marker, _identity(activation, event)
+        event.mark = what
         who = (activation, event)
         thrown: BaseException | None = None
         while True:
@@ -201,7 +214,7 @@ def in_own_task(frame: FrameType | None) -> bool:
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module.startswith(PROTECTED):
-            return not innermost and module.startswith("asyncio")
+            return not innermost and module.startswith(("asyncio", TASKS))
         innermost = False
         frame = frame.f_back
     return False

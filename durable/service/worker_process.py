@@ -17,6 +17,7 @@ from durable.cluster.marker import RunningMarker
 from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.runtime.steps import Steps
+from durable.runtime.tasks import TaskFactory
 from durable.runtime.watchdog import EXIT_STATUS, Watchdog
 from durable.worker import Worker
 
@@ -53,6 +54,7 @@ async def run_worker(conf: DurableSettings, redis_url: str, runtime_dir: Path, l
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
     marker = RunningMarker(runtime_dir, uuid.uuid4().hex)
     steps = Steps(marker)
+    loop.set_task_factory(TaskFactory(steps))
     watchdog = Watchdog(
         steps,
         notice=conf.blocking_notice,

@@ -104,15 +104,16 @@ async def test_L3_a_worker_that_was_stopped_is_not_blamed(service: RunningServic
         assert "blocks the loop" not in service.log()
 
 
+@pytest.mark.parametrize("method", ["crash", "crash_in_a_task"])
 async def test_L4_an_event_that_kills_its_process_is_not_tried_a_third_time(
-    service: RunningService, tmp_path: Path
+    service: RunningService, tmp_path: Path, method: str
 ) -> None:
     note = tmp_path / "note"
     async with objects_of(service):
         villain = Villain.namespace.get_by_name("v")
         others = [Villain.namespace.get_by_name(f"other{n}") for n in range(20)]
         await asyncio.gather(*(other.count() for other in others))
-        crashing = asyncio.create_task(villain.crash(str(note)))
+        crashing = asyncio.create_task(getattr(villain, method)(str(note)))
         behind = asyncio.create_task(villain.count())
         with pytest.raises(SetAsideError) as raised:
             await crashing

@@ -154,6 +154,10 @@ class Villain(DurableObject):
         """Crash where nobody can say in Python what happened."""
         ctypes.string_at(0)
 
+    async def crash_in_a_task(self, note: str) -> None:
+        """Kill the process from a task that the handler waits for."""
+        await asyncio.gather(self.crash(note), asyncio.sleep(60))
+
     async def crash_by_alarm(self, note: str) -> None:
         """Kill the process by an alarm."""
         self.ctx.storage.put("note", note)
