@@ -65,6 +65,13 @@ async def test_L3_one_allocation_beyond_all_bounds_fails_by_itself(service: Runn
         assert await villain.take(LIMIT // 8) == LIMIT // 8
 
 
+async def test_L3_if_the_machine_runs_out_of_memory_a_worker_goes_first(service: RunningService) -> None:
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    assert min(map(score, service.worker_pids())) > max(map(score, service.gateway_pids()))
+
+
 async def test_L3_who_takes_memory_and_cannot_be_interrupted_costs_its_worker_only(
     service: RunningService,
 ) -> None:

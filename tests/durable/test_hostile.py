@@ -1,26 +1,33 @@
 """Hostile classes and values: each ends in a documented error, harms no other object, and the object lives on."""
 
 import asyncio
+import builtins
 import math
+import os
+import re
+import resource
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from durable import DurableObject, ObjectError, RemoteError
+from durable import DurableObject, ObjectError, RemoteError, errors
+from durable.conf import DurableSettings
 from durable.core.codec import MAX_BYTES
 from durable.errors import (
     DurableError,
     SocketError,
+    SqlError,
     StorageLimitError,
     StorageOutsideEventError,
     ValueRefusedError,
 )
 from durable.storage.kv import MAX_VALUE_BYTES
 from durable.testing import LocalObjects
-from tests.durable.lab import HOOKS, Lab, do, get, lab, put
+from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
 
 
 async def fails(step: Callable[..., Any], *args: Any) -> DurableError:
@@ -173,6 +180,29 @@ async def test_C4_an_error_that_cannot_say_what_it_is_arrives_nevertheless(local
     assert error.error_type == "MuteError"
 
 
+def open_for_ever(obj: Lab) -> None:
+    leave_a_trace(obj)
+    files: list[int] = []
+    try:
+        while True:
+            files.append(os.open("/dev/null", os.O_RDONLY))
+    finally:
+        for file in files:
+            os.close(file)
+
+
+async def test_C4_opening_files_without_end_arrives_as_an_os_error(local: LocalObjects) -> None:
+    await lab().increment()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 40, hard))
+    try:
+        error = await fails(open_for_ever)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert isinstance(error, RemoteError)
+    assert error.error_type == "OSError"
+
+
 # -- tasks left behind
 
 
@@ -219,6 +249,26 @@ async def test_S7_a_task_left_behind_has_no_storage_and_no_sockets_after_its_eve
     assert (client.take(), client.is_open) == ([], True)
     assert await do(lab(), get, "trace") is None
     assert local.alarm(lab()) is None
+
+
+async def test_C7_a_task_left_behind_by_a_concurrent_method_has_no_sockets(local: LocalObjects) -> None:
+    client = await local.connect(lab())
+    go, left = asyncio.Event(), []
+
+    async def later(obj: Lab) -> None:
+        await go.wait()
+        obj.ctx.broadcast("late")
+
+    async def leave_behind(obj: Lab) -> None:
+        left.append(asyncio.create_task(later(obj)))
+        obj.ctx.broadcast("in time")
+
+    await do_beside(lab(), leave_behind)
+    go.set()
+    with pytest.raises(SocketError, match="left behind"):
+        await left[0]
+    await local.settle()
+    assert client.take() == ["in time"]
 
 
 async def test_S7_a_thread_left_behind_has_no_storage(local: LocalObjects) -> None:
@@ -469,6 +519,7 @@ async def test_S5_lone_surrogates_are_refused_where_text_meets_storage(
 
     error = await fails(attempt)
     assert "surrogate" in str(error)
+    assert isinstance(error, SqlError | ValueRefusedError)
 
 
 @pytest.mark.parametrize(
@@ -565,3 +616,24 @@ class Mirror(DurableObject):
 
     async def show(self, value: Any) -> Any:
         return value
+
+
+def test_every_error_that_the_page_names_exists() -> None:
+    page = (Path(__file__).parents[2] / "docs/hostile.md").read_text()
+    named = set(re.findall(r"`(\w*(?:Error|Exit|Interrupt))`", page))
+    assert len(named) > 12
+    assert [name for name in named if not hasattr(errors, name) and not hasattr(builtins, name)] == []
+
+
+def test_every_setting_that_the_page_names_exists() -> None:
+    page = (Path(__file__).parents[2] / "docs/hostile.md").read_text()
+    named = set(re.findall(r"`((?:worker|blocking|event)_\w+)`", page))
+    assert named == {name for name in named if name in DurableSettings.__dataclass_fields__} != set()
+
+
+async def test_S5_not_a_number_is_null_to_sqlite_and_an_infinity_is_not(local: LocalObjects) -> None:
+    def bind(obj: Lab, value: float) -> Any:
+        return obj.ctx.storage.sql.exec("SELECT ?", value).one()
+
+    assert await do(lab(), bind, math.nan) == (None,)
+    assert await do(lab(), bind, math.inf) == (math.inf,)
