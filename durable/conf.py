@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from durable.runtime.memory import machine_bytes
 
 MIB = 1024 * 1024
+LEAST_WORKER_MEMORY = 256 * MIB  # by default; a worker without objects has some 100 MiB
 _MAY_BE_0 = ("trusted_proxy_count", "worker_memory", "worker_memory_limit")
 
 
@@ -104,10 +105,10 @@ class DurableSettings:
     """Objects in the memory of one worker. Beyond it idle ones are evicted, then new ones are refused."""
 
     worker_memory: int = 0
-    """With so much memory a worker refuses new objects; before, it evicts idle ones. 0: all get 60 % of the machine's."""
+    """From here on a worker refuses new objects; before, it evicts idle ones. 0: together they get 60 % of the machine's."""
 
     worker_memory_limit: int = 0
-    """With so much a worker's handler that takes more is interrupted. 0: half as much again as `worker_memory`."""
+    """From here on a handler that takes more memory is interrupted. 0: half as much again as `worker_memory`."""
 
     # --- Gateways
 
@@ -149,7 +150,7 @@ class DurableSettings:
                 raise _refuse(item.name, f"must be above 0; it is {value!r}")
         if self.worker_memory == 0:
             share = machine_bytes() * 6 // 10 // self.workers
-            object.__setattr__(self, "worker_memory", share)
+            object.__setattr__(self, "worker_memory", max(LEAST_WORKER_MEMORY, share))
         if self.worker_memory_limit == 0:
             object.__setattr__(self, "worker_memory_limit", self.worker_memory * 3 // 2)
         if self.worker_memory_limit < self.worker_memory:

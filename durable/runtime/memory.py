@@ -36,18 +36,27 @@ def _statm(column: int) -> int:
 
 def machine_bytes() -> int:
     """Memory that this process and its like may have together: the machine's, or what their control group allows."""
-    return min([os.sysconf("SC_PHYS_PAGES") * _PAGE, *_group_limits()])
+    try:
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        groups = ""
+    return min([os.sysconf("SC_PHYS_PAGES") * _PAGE, *group_limits(groups, _CGROUPS)])
 
 
-def _group_limits() -> Iterator[int]:
-    """The bounds of this process's control groups (version 2, then 1), and of those around them."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            number, controllers, path = line.split(":", 2)
-            if number == "0":
-                yield from _limits_above(_CGROUPS, path, "memory.max")
-            elif "memory" in controllers.split(","):
-                yield from _limits_above(_CGROUPS / "memory", path, "memory.limit_in_bytes")
+def group_limits(groups: str, root: Path) -> Iterator[int]:
+    """The bounds of control groups, of version 2 or 1, and of those around them.
+
+    Args:
+        groups: as /proc/self/cgroup names them.
+        root: where they are mounted.
+    """
+    for line in groups.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0":
+            yield from _limits_above(root, path, "memory.max")
+        elif "memory" in controllers.split(","):
+            yield from _limits_above(root / "memory", path, "memory.limit_in_bytes")
 
 
 def _limits_above(root: Path, path: str, name: str) -> Iterator[int]:

@@ -196,6 +196,19 @@ def test_L2_a_process_knows_its_memory() -> None:
     assert memory.resident() < memory.machine_bytes()
 
 
+def test_L2_the_memory_of_a_machine_is_what_its_control_groups_allow(tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "memory.max").write_text("max\n")
+    (tmp_path / "outer" / "memory.max").write_text("1000000\n")
+    limits = list(memory.group_limits("4:cpu:/x\n0::/outer/inner\nnonsense\n", tmp_path))
+    assert limits == [1_000_000]
+    (tmp_path / "memory" / "job").mkdir(parents=True)
+    (tmp_path / "memory" / "job" / "memory.limit_in_bytes").write_text("2000000\n")
+    assert list(memory.group_limits("4:cpu,memory:/job\n", tmp_path)) == [2_000_000]
+    assert list(memory.group_limits("0::/elsewhere\n", tmp_path)) == []
+
+
 @pytest.fixture
 def _descriptors() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
