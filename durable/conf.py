@@ -12,7 +12,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from durable.runtime.memory import machine_bytes
+
 MIB = 1024 * 1024
+LEAST_WORKER_MEMORY = 256 * MIB  # by default; a worker without objects has some 100 MiB
+_MAY_BE_0 = ("trusted_proxy_count", "worker_memory", "worker_memory_limit")
 
 
 def _processors() -> int:
@@ -100,6 +104,12 @@ class DurableSettings:
     max_active: int = 10_000
     """Objects in the memory of one worker. Beyond it idle ones are evicted, then new ones are refused."""
 
+    worker_memory: int = 0
+    """From here on a worker refuses new objects; before, it evicts idle ones. 0: together they get 60 % of the machine's."""
+
+    worker_memory_limit: int = 0
+    """From here on a handler that takes more memory is interrupted. 0: half as much again as `worker_memory`."""
+
     # --- Backups
 
     backup_every: float | None = 3600.0
@@ -146,10 +156,19 @@ class DurableSettings:
                 raise _refuse(item.name, f"must be a whole number; it is {value!r}")
             if item.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise _refuse(item.name, f"must be a number of seconds; it is {value!r}")
-            if item.type in (int, float) and item.name != "trusted_proxy_count" and value <= 0:
+            if item.type not in (int, float):
+                continue
+            if value < 0 and item.name in _MAY_BE_0:
+                raise _refuse(item.name, f"must be 0 or more; it is {value!r}")
+            if value <= 0 and item.name not in _MAY_BE_0:
                 raise _refuse(item.name, f"must be above 0; it is {value!r}")
-        if self.trusted_proxy_count < 0:
-            raise _refuse("trusted_proxy_count", f"must be 0 or more; it is {self.trusted_proxy_count!r}")
+        if self.worker_memory == 0:
+            share = machine_bytes() * 6 // 10 // self.workers
+            object.__setattr__(self, "worker_memory", max(LEAST_WORKER_MEMORY, share))
+        if self.worker_memory_limit == 0:
+            object.__setattr__(self, "worker_memory_limit", self.worker_memory * 3 // 2)
+        if self.worker_memory_limit < self.worker_memory:
+            raise _refuse("worker_memory_limit", f"must not be below worker_memory ({self.worker_memory})")
         if self.api_auth not in ("open", "token"):
             raise _refuse("api_auth", f"must be 'open' or 'token'; it is {self.api_auth!r}")
         every: Any = self.backup_every

@@ -13,6 +13,7 @@
     ├── ObjectResetError       the instance was discarded while the call waited or ran
     ├── SetAsideError          two workers died in the middle of the event; it is not tried again
     ├── EventTimeoutError      the event ran past its time limit
+    ├── MemoryLimitError       the event took more memory than its worker may have
     ├── ReentrantCallError     a chain of calls came back to its own object
     ├── SocketError            a socket was used in a way its state or limits do not allow
     │   ├── SocketNotAcceptedError  it was used before it was accepted
@@ -33,7 +34,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 Delivered = Literal["yes", "no", "unknown"]
+
+MAX_TEXT = 10_000  # characters of an error's text that travel
+MAX_FIELDS = 100
+MAX_FIELD_BYTES = 64 * 1024
 
 
 class DurableError(Exception):
@@ -158,6 +165,13 @@ class EventTimeoutError(DurableError):
     delivered: Delivered = "no"
 
 
+class MemoryLimitError(DurableError):
+    """The event took more memory than its worker may have; it was interrupted and rolled back."""
+
+    code = "memory_limit"
+    delivered: Delivered = "no"
+
+
 class ReentrantCallError(DurableError):
     """A chain of calls came back to an object that is waiting in it; the message names the cycle."""
 
@@ -258,17 +272,56 @@ WireError = tuple[str, str, str, dict[str, Any]]
 
 
 def error_to_wire(error: BaseException) -> WireError:
-    """What a caller may know of `error`: runtime errors as themselves, all others as a RemoteError."""
+    """What a caller may know of `error`: runtime errors as themselves, all others as a RemoteError.
+
+    Whatever a class has put into its error, what comes back can be sent: texts are shortened, and fields that cannot travel
+    are replaced by the name of their type.
+    """
     if isinstance(error, RemoteError):
-        details = {"error_type": error.error_type, "fields": error.fields, "declared": error.declared}
-        return (RemoteError.code, error.message, error.delivered, details)
+        details = {
+            "error_type": _text(error.error_type),
+            "fields": _fields(error),
+            "declared": error.declared,
+        }
+        return (RemoteError.code, _text(error.message), _delivered(error), details)
     if isinstance(error, ObjectError):
-        fields = {"error_type": type(error).__name__, "fields": error.fields, "declared": True}
-        return (RemoteError.code, error.message, "yes", fields)
+        fields = {"error_type": _text(type(error).__name__), "fields": _fields(error), "declared": True}
+        return (RemoteError.code, _text(error), "yes", fields)
     if isinstance(error, DurableError):
         details = {"sqlite_code": error.sqlite_code} if isinstance(error, SqlError) else {}
-        return (error.code, error.message, error.delivered, details)
-    return (RemoteError.code, str(error), "yes", {"error_type": type(error).__name__, "fields": {}})
+        return (_text(error.code), _text(error.message), _delivered(error), details)
+    return (RemoteError.code, _text(error), "yes", {"error_type": _text(type(error).__name__), "fields": {}})
+
+
+def _text(value: object) -> str:
+    """A text that can travel: of bounded length, and what has no UTF-8 form as an escape."""
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001 - an error of a class's own may do anything
+        text = f"(no text: {type(error).__name__})"
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}… ({len(text)} characters)"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _delivered(error: DurableError) -> Delivered:
+    return error.delivered if error.delivered in ("yes", "no", "unknown") else "unknown"
+
+
+def _fields(error: ObjectError | RemoteError) -> dict[str, Any]:
+    fields = getattr(error, "fields", None)
+    if not isinstance(fields, dict):
+        return {}
+    return {_text(name): _field(value) for name, value in list(fields.items())[:MAX_FIELDS]}
+
+
+def _field(value: Any) -> Any:
+    try:
+        if len(msgspec.msgpack.encode(value)) <= MAX_FIELD_BYTES:
+            return value
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    return f"({_text(type(value).__name__)})"
 
 
 def error_from_wire(wire: WireError) -> DurableError:

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         if item.get_closest_marker("browser"):
             return 2
-        return 1 if item.get_closest_marker("cluster") else 0
+        return 1 if item.get_closest_marker("cluster") or item.get_closest_marker("mutants") else 0
 
     items.sort(key=rank)  # stable: the random order stays within each kind
 

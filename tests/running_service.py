@@ -47,10 +47,27 @@ def free_port() -> int:
 
 
 class RunningService:
-    """`manage.py serve` with its gateways, workers and embedded Redis. A restart keeps the data and the address."""
+    """`manage.py serve` with its gateways, workers and embedded Redis. A restart keeps the data and the address.
 
-    def __init__(self, data_dir: Path, *, gateways: int = 2, workers: int = 2, **environment: str) -> None:
+    Args:
+        data_dir: a directory of its own.
+        gateways: how many.
+        workers: how many.
+        descriptors: each process may have open, where fewer than the system allows.
+        environment: variables to set.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        gateways: int = 2,
+        workers: int = 2,
+        descriptors: int | None = None,
+        **environment: str,
+    ) -> None:
         self.data_dir = data_dir
+        self._limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.gateways = gateways
         self.workers = workers
         self.port = free_port()
@@ -64,7 +81,7 @@ class RunningService:
     def start(self, within: float = 60.0) -> None:
         """Start it and wait until every process is ready."""
         assert self._process is None
-        command = [sys.executable, "manage.py", "serve", f"--port={self.port}"]
+        command = [*self._limited, sys.executable, "manage.py", "serve", f"--port={self.port}"]
         command += [f"--gateways={self.gateways}", f"--workers={self.workers}"]
         with self._log() as log:
             self._process = subprocess.Popen(
@@ -183,11 +200,13 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    data_dir: Path, *, gateways: int = 2, workers: int = 2, **environment: str
+    data_dir: Path, *, gateways: int = 2, workers: int = 2, descriptors: int | None = None, **environment: str
 ) -> Iterator[RunningService]:
     """A migrated, ready service; nothing of it is left afterwards."""
     assert BUILT.exists(), "the pages are not built: run `make setup`"
-    service = RunningService(data_dir, gateways=gateways, workers=workers, **environment)
+    service = RunningService(
+        data_dir, gateways=gateways, workers=workers, descriptors=descriptors, **environment
+    )
     service.manage("migrate", "--noinput")
     try:
         service.start()

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from durable.conf import DurableSettings, durable_settings
+from durable.runtime.memory import machine_bytes
 
 
 def make(**values: Any) -> DurableSettings:
@@ -48,6 +49,11 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
         ({"lease_margin": 10.0}, "lease_margin'] must be below lease_ttl"),
         ({"lease_renew": 5.0}, "lease_renew'] must leave room for one failed renewal"),
         ({"statement_timeout": 31.0}, "statement_timeout'] must not exceed event_timeout"),
+        ({"worker_memory": -1}, "worker_memory'] must be 0 or more"),
+        (
+            {"worker_memory": 2, "worker_memory_limit": 1},
+            "worker_memory_limit'] must not be below worker_memory",
+        ),
         ({"max_message_bytes": 65 * 1024 * 1024}, "max_message_bytes'] must not exceed max_queue_bytes"),
     ],
 )
@@ -58,6 +64,14 @@ def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], pro
 
 def test_backups_can_be_left_to_the_operator() -> None:
     assert make(backup_every=None).backup_every is None
+
+
+def test_workers_share_a_part_of_the_machines_memory_unless_told_otherwise() -> None:
+    few, many = make(workers=2), make(workers=1000)
+    assert few.worker_memory == machine_bytes() * 6 // 10 // 2
+    assert few.worker_memory_limit == few.worker_memory * 3 // 2
+    assert many.worker_memory == 256 * 1024 * 1024
+    assert make(worker_memory=1000).worker_memory_limit == 1500
 
 
 def test_a_whole_number_will_do_for_seconds() -> None:

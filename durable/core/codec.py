@@ -8,6 +8,7 @@ surrogates are refused, since they have no UTF-8 form. The first byte of an enco
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -124,10 +125,15 @@ def _lift(code: int, payload: memoryview) -> Any:
 _decode = msgspec.msgpack.Decoder(ext_hook=_lift).decode
 
 
-def encode(value: Any) -> bytes:
-    """`value` as bytes; raises ValueRefusedError naming the type that cannot be kept, or the limit that was passed."""
+def encode(value: Any, *, around: int = 0) -> bytes:
+    """`value` as bytes; raises ValueRefusedError naming the type that cannot be kept, or the limit that was passed.
+
+    Args:
+        value: what is to be kept.
+        around: how many of its levels are the runtime's own, and not counted.
+    """
     try:
-        data = VERSION + _encode(_lower(value, 0))
+        data = VERSION + _encode(_lower(value, -around))
     except (UnicodeEncodeError, ValueError) as error:
         raise ValueRefusedError(f"a string with lone surrogates cannot travel or rest ({error})") from None
     except RecursionError:
@@ -135,6 +141,11 @@ def encode(value: Any) -> bytes:
     if len(data) > MAX_BYTES:
         raise ValueRefusedError(f"a value may have {MAX_BYTES} bytes encoded; this one has {len(data)}")
     return data
+
+
+def encode_arguments(args: Iterable[Any], kwargs: dict[str, Any]) -> bytes:
+    """The arguments of a call, each of which may have as many levels as any value."""
+    return encode([list(args), kwargs], around=2)
 
 
 def decode(data: bytes) -> Any:

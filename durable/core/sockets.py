@@ -10,6 +10,8 @@ from durable.errors import SocketError
 MAX_TAGS = 10
 MAX_TAG_LENGTH = 256
 MAX_ATTACHMENT_BYTES = 16 * 1024
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+MAX_VOLATILE_LENGTH = 256
 
 
 def check_tags(tags: Iterable[Any]) -> list[str]:
@@ -25,6 +27,39 @@ def check_tags(tags: Iterable[Any]) -> list[str]:
     return checked
 
 
+def check_message(message: Any) -> str | bytes:
+    """A frame's content; raises SocketError when it is neither text nor bytes, or too long."""
+    if isinstance(message, str):
+        frame: str | bytes = message
+        size = len(message) if message.isascii() else len(_encode(message, "a frame"))
+    elif isinstance(message, bytes | bytearray | memoryview):
+        frame = bytes(message)
+        size = len(frame)
+    else:
+        raise SocketError(f"a frame is str or bytes, not {type(message).__name__}")
+    if size > MAX_FRAME_BYTES:
+        raise SocketError(f"a frame has at most {MAX_FRAME_BYTES} bytes; this one has {size}")
+    return frame
+
+
+def check_volatile(name: Any) -> str | None:
+    """The name of a series of frames, or None; raises SocketError."""
+    if name is not None and (not isinstance(name, str) or len(name) > MAX_VOLATILE_LENGTH):
+        raise SocketError(
+            f"volatile names a series of frames with at most {MAX_VOLATILE_LENGTH} characters, not {name!r:.40}"
+        )
+    if name is not None:
+        _encode(name, "the name of a series of frames")
+    return name
+
+
+def _encode(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise SocketError(f"{what} cannot have lone surrogates: they have no UTF-8 form") from None
+
+
 def check_attachment(data: bytes) -> bytes:
     """The encoded attachment; raises SocketError when it is too large."""
     if len(data) > MAX_ATTACHMENT_BYTES:
@@ -36,7 +71,9 @@ def check_attachment(data: bytes) -> bytes:
 
 def check_close(code: int, reason: str) -> None:
     """Raise SocketError unless an application may close a socket with this (RFC 6455, section 7.4)."""
-    if not (code in (1000, 1001, 1008, 1009, 1011, 1012, 1013) or 3000 <= code <= 4999):
+    if type(code) is not int or not (
+        code in (1000, 1001, 1008, 1009, 1011, 1012, 1013) or 3000 <= code <= 4999
+    ):
         raise SocketError(f"a socket cannot be closed with code {code}: use 1000 or 3000 to 4999")
-    if len(reason.encode()) > 123:
+    if len(_encode(reason, "a reason for closing")) > 123:
         raise SocketError("a reason for closing has at most 123 bytes of UTF-8")

@@ -12,6 +12,7 @@ from durable.errors import (
     DurableError,
     EventTimeoutError,
     InvalidNameError,
+    MemoryLimitError,
     NotCallableError,
     ObjectError,
     OverloadedError,
@@ -80,6 +81,7 @@ _TABLE: dict[type[DurableError], tuple[int, str]] = {
     ValueRefusedError: (422, "A value cannot be sent or stored."),
     StorageLimitError: (422, "A value is larger than an object may store."),
     OverloadedError: (503, "Too busy at the moment; nothing was done. Try again shortly."),
+    MemoryLimitError: (507, "The operation took too much memory and was undone."),
     EventTimeoutError: (504, "The operation took too long and was undone."),
     ReentrantCallError: (500, "The operation called itself through other objects."),
 }

@@ -22,6 +22,7 @@ from durable.identity import ObjectId
 from durable.runtime.alarms import RUN_ALARM
 from durable.runtime.commands import read_tables
 from durable.runtime.exports import DELETE, REPLACE
+from durable.runtime.objects import methods_of
 from durable.runtime.signatures import find_method
 from durable.storage.images import place_image, prepare_image
 from durable.storage.store import object_path
@@ -299,7 +300,7 @@ class Inspector(Looker):
         async with self._recorded(
             "object.call", object_id, method=method[:200], arguments=shown[:MAX_AUDITED]
         ):
-            find_method(kind.durable_methods(), kind.key, method)
+            find_method(methods_of(kind), kind.key, method)
             return await getattr(kind.namespace.get(object_id), method)(*args, **kwargs)
 
     def _recorded(

@@ -102,7 +102,6 @@ class Activation:
             alarm_changed=lambda at: host.alarm_changed(self, at),
         )
         self.beside = Beside(self)
-        self.storage = Storage(self._event_store, self.touch_alarm)
         self.sockets = SocketTable(self._event_store, self.effect, kind.max_sockets or settings.max_sockets)
         self.idle_seconds = settings.idle_seconds if kind.idle_seconds is None else kind.idle_seconds
         self.event_timeout = settings.event_timeout if kind.event_timeout is None else kind.event_timeout
@@ -118,7 +117,9 @@ class Activation:
         )
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
-        self._task = host.loop.create_task(self._live(), name=f"durable:{kind.key}:{object_id.name}")
+        self._task = host.loop.create_task(
+            self._live(), name=f"durable:{object_id.class_key}:{object_id.name}"
+        )
 
     # -- from the host
 
@@ -426,6 +427,10 @@ class Activation:
             raise outside_event()
         await self.gate.flush(event)
 
+    def storage(self) -> Storage:
+        """What one incarnation sees of the file."""
+        return Storage(self._event_store, self.touch_alarm)
+
     def _event_store(self) -> Store:
         event = current_event.get()
         if event is None or event is not self.running or not self.gate.is_open:
@@ -443,12 +448,12 @@ class Activation:
     def effect(self, gateway: str, operation: Operation) -> None:
         """Have something done to a socket when the running event is durable."""
         event = current_event.get()
-        if event is None:
-            raise SocketError("a socket can be used inside an event only, not in a task that was left behind")
-        if event.concurrent:
+        if event is not None and event is self.running:
+            event.effects.append((gateway, operation))
+        elif event is not None and event in self.beside:
             self.gate.push(gateway, operation)
         else:
-            event.effects.append((gateway, operation))
+            raise SocketError("a socket can be used inside an event only, not in a task that was left behind")
 
     def set_auto_response(self, request: str | None, response: str | None) -> None:
         """Remember the auto-response in the file; gateways learn it with each accepted socket."""
@@ -522,7 +527,7 @@ class Activation:
             await self._sleep()
 
     def __str__(self) -> str:
-        return f"{self.kind.key} {self.object_id.name or str(self.object_id)!r}"
+        return f"{self.object_id.class_key} {self.object_id.name or str(self.object_id)!r}"
 
 
 async def _start(activation: Activation) -> bytes | None:

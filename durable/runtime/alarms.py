@@ -17,11 +17,20 @@ from typing import TYPE_CHECKING, Protocol
 from durable.core import codec
 from durable.core.alarms import retry_delay
 from durable.core.envelope import Call
-from durable.errors import DurableError, EventTimeoutError, ObjectError, RemoteError, SetAsideError
+from durable.errors import (
+    ObjectResetError,
+    OverloadedError,
+    SetAsideError,
+    SqlError,
+    StorageError,
+    StorageLimitError,
+    StorageOutsideEventError,
+    UnavailableError,
+)
 from durable.identity import ObjectId
 from durable.storage.metadata import Alarm
 
-from .context import AlarmInfo
+from .context import AbortError, AlarmInfo
 from .events import NOBODY, Answer, Event, MovedError
 from .troubles import TroubleKind
 
@@ -220,9 +229,7 @@ class _AlarmOutcome:
     def fail(self, error: BaseException) -> None:
         """Write the next try, or that the alarm is given up, as an event of its own."""
         self._over()
-        own = not isinstance(error, DurableError) or isinstance(
-            error, ObjectError | RemoteError | EventTimeoutError
-        )
+        own = _is_its_own(error)
         deadly = isinstance(error, SetAsideError)
         if isinstance(error, MovedError):
             return
@@ -249,3 +256,12 @@ class _AlarmOutcome:
             return None
 
         self._activation.offer_first(Event("alarm retry", run, NOBODY, needs_instance=False))
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether a hook's failure is its own doing, and not its worker's, the cluster's or the disk's."""
+    if isinstance(error, AbortError):
+        return True
+    if isinstance(error, StorageError):
+        return isinstance(error, SqlError | StorageLimitError | StorageOutsideEventError)
+    return not isinstance(error, OverloadedError | UnavailableError | ObjectResetError | SetAsideError)

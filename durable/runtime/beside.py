@@ -27,6 +27,9 @@ class Beside:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __contains__(self, event: Event) -> bool:
+        return event in self._running.values()
+
     def start(self, event: Event) -> None:
         """Run an event beside the others."""
         activation = self._activation

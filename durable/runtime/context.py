@@ -33,10 +33,12 @@ class Context:
         storage: its private storage.
     """
 
+    __slots__ = ("_activation", "id", "storage")
+
     def __init__(self, activation: Activation) -> None:
         self._activation = activation
         self.id: ObjectId = activation.object_id
-        self.storage = activation.storage
+        self.storage = activation.storage()
 
     def now(self) -> int:
         """Milliseconds since the epoch, by the runtime's clock (which tests can move)."""

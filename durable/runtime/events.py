@@ -65,6 +65,7 @@ class Event:
         repeat: it may have run before.
         alarm: number of the alarm whose hook it runs; that alarm stays in the file until the event has succeeded.
         socket: (socket id, frame number) that it handles, if any.
+        mark: what it is called outside this process, while it runs; None for the runtime's own bookkeeping.
         origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
         inside: asked for by a concurrent event, which waits for it; runs also while the object is leaving.
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
@@ -85,6 +86,7 @@ class Event:
         "flushed",
         "inside",
         "label",
+        "mark",
         "moves",
         "needs_instance",
         "origin",
@@ -132,6 +134,7 @@ class Event:
         self.alarm: int | None = None
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
+        self.mark: bytes | None = None
         self.queued_at = 0.0
         self.deadline = float("inf")
         self._calls_made = 0

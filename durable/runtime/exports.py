@@ -174,7 +174,7 @@ def delete_event(request: Call, answer: Answer) -> Event:
             for ws in activation.sockets:
                 activation.effect(ws.gateway, ("close", ws.id, 1001, "deleted"))
                 activation.sockets.forget(ws)
-            activation.storage.delete_all()
+            activation.storage().delete_all()
         activation.host.evict(str(activation.object_id))
         return codec.encode(had_file)
 

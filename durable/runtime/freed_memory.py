@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
+
+from .memory import give_back
 
 OBJECTS = 200  # that have been closed, some 20 MB: fewer are not worth looking through the whole heap
 SECONDS = 5.0  # between two times; each takes some milliseconds, in a thread
-
-
-def give_back() -> None:
-    """Give free pages back, where C's library has a function for that (glibc's does)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+URGENT_SECONDS = 0.5  # when memory is short
 
 
 class FreedMemory:
@@ -26,14 +21,16 @@ class FreedMemory:
     def __init__(self, in_thread: Callable[[Callable[[], None]], object]) -> None:
         self._in_thread = in_thread
         self._closed = 0
-        self._next = 0.0
+        self._last = float("-inf")
 
     def closed(self) -> None:
         """An object has been closed."""
         self._closed += 1
 
-    def look(self, now: float) -> None:
-        """Give memory back if it is worth it, and time for it."""
-        if self._closed >= OBJECTS and now >= self._next:
-            self._closed, self._next = 0, now + SECONDS
+    def look(self, now: float, *, urgent: bool = False) -> None:
+        """Give memory back if it is worth it, or short, and time for it."""
+        since = now - self._last
+        worth_it = self._closed >= OBJECTS and since >= SECONDS
+        if worth_it or (urgent and since >= URGENT_SECONDS):
+            self._closed, self._last = 0, now
             self._in_thread(give_back)

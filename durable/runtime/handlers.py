@@ -11,7 +11,7 @@ from durable.errors import NotCallableError
 from .alarms import RUN_ALARM, run_alarm_event
 from .events import Answer, Event
 from .exports import DELETE, REPLACE, delete_event, replace_event
-from .objects import has_fetch, is_concurrent
+from .objects import has_fetch, is_concurrent, methods_of
 from .requests import FETCH, Response, decode_request, encode_response
 from .signatures import find_method
 
@@ -31,7 +31,7 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
         return _fetch_event(kind, request, answer)
     if request.method == RUN_ALARM:
         return run_alarm_event(request, answer)
-    method = find_method(kind.durable_methods(), kind.key, request.method)
+    method = find_method(methods_of(kind), kind.key, request.method)
     args, kwargs = codec.decode(request.arguments)
     args, kwargs = method.bind(args, kwargs)
     function = method.function

@@ -27,7 +27,6 @@ from durable.core.envelope import (
 from durable.core.leases import LeaseWindow
 from durable.errors import (
     DurableError,
-    OverloadedError,
     ReentrantCallError,
     UnavailableError,
     UnknownClassError,
@@ -41,6 +40,7 @@ from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Sto
 from .activation import Activation, Leave
 from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
 from .calls import RemoteCaller, label
+from .capacity import Capacity
 from .events import DERIVED, Answer, Event, Operation
 from .freed_memory import FreedMemory
 from .handlers import (
@@ -52,6 +52,7 @@ from .handlers import (
     socket_open_event,
     vanished_event,
 )
+from .objects import methods_of
 from .registry import Registry
 from .steps import Steps
 from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
@@ -82,6 +83,7 @@ class Host:
         pool: where syncs run; ended with the host. Default: one of its own.
         steps: what a watchdog looks at. Default: nobody looks.
         troubles: told what is wrong with objects. Default: nobody is.
+        capacity: how many objects may be active. Default: by the settings and this process's limits.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Host:
         pool: SyncPool | None = None,
         steps: Steps | None = None,
         troubles: Troubles | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -109,6 +112,7 @@ class Host:
         self.draining = False
         self.steps = steps or Steps()
         self.troubles = troubles or NoTroubles()
+        self.capacity = capacity or Capacity(settings.max_active, settings.worker_memory)
         self.exports = root.parent / "exports"  # files of objects that an operator has asked for
         self.activations: dict[str, Activation] = {}
         self._root = root
@@ -154,50 +158,25 @@ class Host:
     def _activate(self, target: Target) -> Activation:
         if self.draining or not self.may_release():
             raise NotOwnerError(None)
-        if len(self.activations) >= self.settings.max_active:
-            self._make_room()
+        self.capacity.make_room(self.activations.values(), self.clock())
         kind = self._registry.get(target.key)
         checked = id_from_string(target.key, target.id)
         activation = Activation(self, kind, ObjectId(target.key, str(checked), target.name))
         self.activations[target.id] = activation
         return activation
 
-    def _make_room(self) -> None:
-        """Evict the idle objects that were used least recently; refuse when there is none."""
-        now = self.clock()
-        idle = [a for a in self.activations.values() if a.is_idle(now + a.idle_seconds)]
-        idle.sort(key=lambda activation: activation.last_active)
-        for activation in idle[: max(1, len(idle) // 20)]:
-            activation.leave(Leave.IDLE)
-        if not idle:
-            raise OverloadedError(
-                f"this worker has all of the {self.settings.max_active} objects it may hold"
-            )
-
     # -- opening and closing
 
     async def open(self, activation: Activation) -> None:
         """Claim the object and open its storage."""
-        async with self._opening:
-            object_id = activation.object_id
-            epoch = await self._owners.claim(object_id, 0)
-            give_up = self.clock() + BUSY_SECONDS
-            delay = FIRST_BUSY_PAUSE
-            store = None
-            while store is None:
-                try:
-                    store = await self._open_store(activation, Claim(epoch, self.worker))
-                except EpochTooOldError as error:
-                    epoch = await self._owners.claim(object_id, error.found)
-                except NewerSchemaError as error:
-                    await self._pass_on(object_id, error)
-                except BusyFileError as error:
-                    if self.clock() > give_up:
-                        raise UnavailableError(error.message) from error
-                    if delay == FIRST_BUSY_PAUSE:
-                        await self._owners.tell_taken(object_id, epoch)
-                    await asyncio.sleep(delay)
-                    delay = min(0.1, delay * 2)
+        object_id = activation.object_id
+        await self.capacity.files.acquire()
+        try:
+            async with self._opening:
+                store = await self._claim_and_open(activation)
+        except BaseException:
+            self.capacity.files.release()
+            raise
         activation.opened(store, resume=store.took_over)
         if len(activation.sockets):
             live = await self._outlets.live_gateways()
@@ -211,6 +190,26 @@ class Host:
                 _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
         elif activation.woken_for_alarm:
             _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+
+    async def _claim_and_open(self, activation: Activation) -> Store:
+        object_id = activation.object_id
+        epoch = await self._owners.claim(object_id, 0)
+        give_up = self.clock() + BUSY_SECONDS
+        delay = FIRST_BUSY_PAUSE
+        while True:
+            try:
+                return await self._open_store(activation, Claim(epoch, self.worker))
+            except EpochTooOldError as error:
+                epoch = await self._owners.claim(object_id, error.found)
+            except NewerSchemaError as error:
+                await self._pass_on(object_id, error)
+            except BusyFileError as error:
+                if self.clock() > give_up:
+                    raise UnavailableError(error.message) from error
+                if delay == FIRST_BUSY_PAUSE:
+                    await self._owners.tell_taken(object_id, epoch)
+                await asyncio.sleep(delay)
+                delay = min(0.1, delay * 2)
 
     async def _pass_on(self, object_id: ObjectId, error: NewerSchemaError) -> NoReturn:
         """This code is too old for the object: name a worker that can own it, or say that there is none."""
@@ -264,14 +263,17 @@ class Host:
         """Close an activation's file and let its ownership rest, or go."""
         object_id = activation.object_id
         self._alarms.set(str(object_id), None)
-        if why is Leave.LOST:
-            await self.off_loop(store.abandon)
-            return
         gateways = {ws.gateway for ws in activation.sockets}
         # Who replaces the file tells the catalog and the alarm index what is in the other one.
-        entry = self._entry(activation, store) if store.has_file and store.successor is None else None
-        await self.off_loop(store.close)
+        known = store.has_file and store.successor is None and why is not Leave.LOST
+        entry = self._entry(activation, store) if known else None
+        try:
+            await self.off_loop(store.abandon if why is Leave.LOST else store.close)
+        finally:
+            self.capacity.files.release()
         self._freed.closed()
+        if why is Leave.LOST:
+            return
         if entry is not None and entry.alarm is not None:
             _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
         if entry is not None:
@@ -291,7 +293,7 @@ class Host:
     def _entry(self, activation: Activation, store: Store) -> CatalogEntry:
         alarm = store.metadata.get_alarm()
         return CatalogEntry(
-            activation.kind.key,
+            activation.object_id.class_key,
             str(activation.object_id),
             activation.object_id.name,
             store.created_at,
@@ -421,7 +423,10 @@ class Host:
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
-        self._freed.look(now)
+        self.capacity.look()
+        if self.capacity.tight:
+            self.capacity.evict(self.activations.values(), now)
+        self._freed.look(now, urgent=self.capacity.tight)
 
     def stop_ticking(self) -> None:
         """From now on nobody looks at the clock but who calls `tick`: for tests that move it."""
@@ -526,7 +531,7 @@ def _event(kind: Any, request: ObjectRequest, peer: str, answer: Answer) -> Even
 def _refuse_cycle(request: Call, kind: Any) -> None:
     me = label(request.target)
     if me in request.chain:
-        method = kind.durable_methods().get(request.method)
+        method = methods_of(kind).get(request.method)
         if method is None or not method.concurrent:
             raise ReentrantCallError(
                 f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"

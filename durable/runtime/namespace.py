@@ -6,7 +6,7 @@ A stub is typed as its class: since all callable methods are `async def`, the cl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -73,16 +73,16 @@ dispatch = Dispatch()
 class Stub:
     """Stands for one object: its methods are the class's, each call goes to the one owner."""
 
-    __slots__ = ("_kind", "id")
+    __slots__ = ("_methods", "id")
 
-    def __init__(self, kind: type[DurableObject], object_id: ObjectId) -> None:
-        self._kind = kind
+    def __init__(self, methods: Mapping[str, Method], object_id: ObjectId) -> None:
+        self._methods = methods
         self.id = object_id
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if name.startswith("__"):
             raise AttributeError(name)
-        method = find_method(self._kind.durable_methods(), self._kind.key, name)
+        method = find_method(self._methods, self.id.class_key, name)
         return partial(_call, self.id, method)  # seen as a coroutine function, by async_to_sync for one
 
     def __repr__(self) -> str:
@@ -90,7 +90,7 @@ class Stub:
 
 
 async def _call(object_id: ObjectId, method: Method, /, *args: Any, **kwargs: Any) -> Any:
-    arguments = codec.encode([list(args), kwargs])
+    arguments = codec.encode_arguments(args, kwargs)
     result = await dispatch.current().call(object_id, method.name, arguments)
     return method.lift_result(codec.decode(result))
 
@@ -98,8 +98,9 @@ async def _call(object_id: ObjectId, method: Method, /, *args: Any, **kwargs: An
 class Namespace(Generic[T]):
     """All objects of one class: makes ids and stubs."""
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], methods: Mapping[str, Method]) -> None:
         self._kind = kind
+        self._methods = methods
 
     def id_from_name(self, name: str) -> ObjectId:
         """The id of the object called `name`; the same at every time and place. Raises InvalidNameError."""
@@ -117,7 +118,7 @@ class Namespace(Generic[T]):
         """A stub of the object with that id."""
         if object_id.class_key != self._kind.key:
             raise TypeError(f"this id belongs to class {object_id.class_key!r}, not {self._kind.key!r}")
-        return cast(T, Stub(self._kind, object_id))
+        return cast(T, Stub(self._methods, object_id))
 
     def get_by_name(self, name: str) -> T:
         """A stub of the object called `name`."""
@@ -125,7 +126,14 @@ class Namespace(Generic[T]):
 
 
 class NamespaceDescriptor:
-    """Gives each object class its own `Namespace`, typed as the class."""
+    """Gives each object class its own `Namespace`, typed as the class.
+
+    Args:
+        methods: gives the callable methods of a class.
+    """
+
+    def __init__(self, methods: Callable[[type[DurableObject]], Mapping[str, Method]]) -> None:
+        self._methods = methods
 
     def __get__(self, _instance: Any, owner: type[T]) -> Namespace[T]:
-        return Namespace(owner)
+        return Namespace(owner, self._methods(owner))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from .namespace import NamespaceDescriptor
@@ -40,6 +42,16 @@ def is_concurrent(function: Callable[..., Any]) -> bool:
     return bool(getattr(function, "_durable_concurrent", False))
 
 
+def methods_of(kind: type[DurableObject]) -> Mapping[str, Method]:
+    """The class's callable methods by name, as they were when somebody first asked: patching the class changes no call."""
+    return _table(kind)  # type: ignore[arg-type]  # mypy takes classes for unhashable
+
+
+@cache
+def _table(kind: type[DurableObject]) -> Mapping[str, Method]:
+    return MappingProxyType(method_table(kind, DurableObject, HOOKS))
+
+
 class DurableObject:
     """A small stateful server with a name: at most one live instance anywhere, one event at a time.
 
@@ -75,10 +87,8 @@ class DurableObject:
     web_socket_error: ClassVar[str | None] = None
     """A text frame for a socket whose `web_socket_message` raised; None: it hears nothing."""
 
-    namespace: ClassVar[NamespaceDescriptor] = NamespaceDescriptor()
+    namespace: ClassVar[NamespaceDescriptor] = NamespaceDescriptor(methods_of)
     """Where ids and stubs of this class come from."""
-
-    _methods: ClassVar[dict[str, Method]]
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,13 +99,6 @@ class DurableObject:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-
-    @classmethod
-    def durable_methods(cls) -> dict[str, Method]:
-        """The class's callable methods by name."""
-        if "_methods" not in vars(cls):
-            cls._methods = method_table(cls, DurableObject, HOOKS)
-        return cls._methods
 
     # -- hooks: override what you need
 

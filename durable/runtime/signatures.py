@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,7 +147,7 @@ def method_table(kind: type, base: type, hooks: frozenset[str]) -> dict[str, Met
     return table
 
 
-def find_method(table: dict[str, Method], key: str, name: str) -> Method:
+def find_method(table: Mapping[str, Method], key: str, name: str) -> Method:
     """The method of that name; raises NotCallableError."""
     try:
         return table[name]

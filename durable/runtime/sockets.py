@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from durable.core import codec
-from durable.core.sockets import check_attachment, check_close, check_tags
+from durable.core.sockets import check_attachment, check_close, check_message, check_tags, check_volatile
 from durable.errors import SocketError, SocketNotAcceptedError, TooManySocketsError
 from durable.storage.metadata import SocketRow
 from durable.storage.store import Store
@@ -97,7 +97,9 @@ class WebSocket:
     def send(self, message: str | bytes, *, volatile: str | None = None) -> None:
         """Send a frame when this event is durable. `volatile` names frames of which a slow client needs the newest only."""
         self._check_open("send to it")
-        self._table.effect(self.gateway, ("send", [self.id], check_message(message), volatile))
+        self._table.effect(
+            self.gateway, ("send", [self.id], check_message(message), check_volatile(volatile))
+        )
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the socket when this event is durable."""
@@ -116,15 +118,6 @@ class WebSocket:
 
     def __repr__(self) -> str:
         return f"<WebSocket {self.id}>"
-
-
-def check_message(message: str | bytes) -> str | bytes:
-    """A frame's content; raises SocketError when it is neither text nor bytes."""
-    if isinstance(message, str):
-        return message
-    if isinstance(message, bytes | bytearray | memoryview):
-        return bytes(message)
-    raise SocketError(f"a frame is str or bytes, not {type(message).__name__}")
 
 
 class SocketTable:
@@ -209,7 +202,7 @@ class SocketTable:
         self, message: str | bytes, tag: str | None, exclude: Iterable[WebSocket | str], volatile: str | None
     ) -> None:
         """Send one frame to many sockets: one operation per gateway."""
-        data = check_message(message)
+        data, volatile = check_message(message), check_volatile(volatile)
         left_out = {ws if isinstance(ws, str) else ws.id for ws in exclude}
         by_gateway: dict[str, list[str]] = {}
         for ws in self._sockets.values():

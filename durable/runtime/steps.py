@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from durable.errors import EventTimeoutError
+from durable.errors import Delivered, EventTimeoutError, MemoryLimitError
 
 from .events import Event, current_event
 
@@ -31,10 +33,24 @@ PROTECTED = ("durable.", "contextlib", "asyncio", "logging")
 """Modules that are never interrupted: cut at the wrong place, they would leave locks taken or things half done."""
 
 STORAGE = "durable.storage"
+TASKS = "durable.runtime.tasks"
 
 
-class BlockedLoopError(BaseException):
-    """Raised inside a handler that has kept the loop for too long."""
+class Charge(Enum):
+    """What a handler is interrupted for, and the error that its event fails with."""
+
+    BLOCKED = EventTimeoutError
+    GREEDY = MemoryLimitError
+
+
+_VERDICTS = {
+    Charge.BLOCKED: "the handler blocked the loop and was interrupted: what takes long has to wait with `await`",
+    Charge.GREEDY: "the handler took more memory than its worker may have, and was interrupted (worker_memory_limit)",
+}
+
+
+class InterruptedStepError(BaseException):
+    """Raised inside a handler that has kept the loop for too long, or takes too much memory."""
 
 
 class Marker(Protocol):
@@ -71,16 +87,35 @@ class Steps:
         number: of the last step that began; read by the watchdog's thread.
         running: whose step runs, or None.
         interrupted: number of the step that has been interrupted last.
+        charge: what for.
+        last: the event of the step that began last, as the marker names it.
     """
 
-    __slots__ = ("_marker", "_tracing", "interrupted", "number", "running")
+    __slots__ = ("_marker", "_tracing", "charge", "interrupted", "last", "number", "running")
 
     def __init__(self, marker: Marker | None = None) -> None:
         self._marker = marker or NoMarker()
         self.number = 0
         self.running: tuple[Activation, Event] | None = None
         self.interrupted = -1
+        self.charge = Charge.BLOCKED
+        self.last: bytes | None = None
         self._tracing = False
+
+    @contextmanager
+    def mark(self, what: bytes) -> Iterator[None]:
+        """Within this block something runs that belongs to the event of that mark, but is no step of its handler."""
+        self.last = what
+        self._marker.set(what)
+        try:
+            yield
+        finally:
+            self._marker.clear()
+
+    def blame_last(self) -> None:
+        """This process is about to die of what the step that ran last has done."""
+        if self.last is not None:
+            self._marker.set(self.last)
 
     def deaths(self, activation: Activation, event: Event) -> int:
         """How many owners have died in the middle of a step of this event."""
@@ -91,8 +126,9 @@ class Steps:
     def guard(
         self, activation: Activation, event: Event, handler: Coroutine[Any, Any, bytes | None]
     ) -> Generator[Any, None, bytes | None]:
-        """Run a handler step by step; EventTimeoutError when it had to be interrupted, even if it caught that."""
+        """Run a handler step by step; the charge's error when it had to be interrupted, even if it caught that."""
         marker, what = self._marker, _identity(activation, event)
+        event.mark = what
         who = (activation, event)
         thrown: BaseException | None = None
         while True:
@@ -100,7 +136,7 @@ class Steps:
             self.number = number = self.number + 1
             if what:
                 marker.set(what)
-            self.running = who
+            self.running, self.last = who, what
             try:
                 wanted = handler.send(None) if thrown is None else handler.throw(thrown)
                 if self.interrupted == number:
@@ -109,7 +145,7 @@ class Steps:
                 if self.interrupted != number:
                     return ended.value  # type: ignore[no-any-return]
                 wanted = None
-            except BlockedLoopError:  # perhaps out of a task that the handler waited for
+            except InterruptedStepError:  # perhaps out of a task that the handler waited for
                 cut, wanted = True, None
             except BaseException:
                 if self.interrupted != number:
@@ -123,10 +159,8 @@ class Steps:
                 if what:
                     marker.clear()
             if cut or self.interrupted == number:
-                raise EventTimeoutError(
-                    "the handler blocked the loop and was interrupted: what takes long has to wait with `await`",
-                    delivered="unknown" if event.flushed else "no",
-                )
+                delivered: Delivered = "unknown" if event.flushed else "no"
+                raise self.charge.value(_VERDICTS[self.charge], delivered=delivered)
             thrown = None
             try:
                 yield wanted
@@ -134,7 +168,7 @@ class Steps:
                 thrown = error
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Raise BlockedLoopError if step `number` runs: in `frame`, where the loop's thread is, or when that has returned.
+        """Raise InterruptedStepError if step `number` runs: in `frame`, where the loop's thread is, or when that has returned.
 
         Only for that thread itself.
         """
@@ -142,12 +176,12 @@ class Steps:
             return
         if self.running is None:
             if current_event.get() is not None and in_own_task(frame):
-                raise BlockedLoopError
+                raise InterruptedStepError
             return
         own = _own_frame(frame)
         if own is not None and own is frame:
             self.interrupted = number
-            raise BlockedLoopError
+            raise InterruptedStepError
         if own is not None and sys.gettrace() is None:
             self._tracing = True
 
@@ -180,7 +214,7 @@ def in_own_task(frame: FrameType | None) -> bool:
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module.startswith(PROTECTED):
-            return not innermost and module.startswith("asyncio")
+            return not innermost and module.startswith(("asyncio", TASKS))
         innermost = False
         frame = frame.f_back
     return False

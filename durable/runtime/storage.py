@@ -20,6 +20,8 @@ MAX_ALARM_MS = 8_640_000_000_000_000  # as in JavaScript's Date: far beyond any 
 class SqlFacade:
     """`ctx.storage.sql`: the object's own tables."""
 
+    __slots__ = ("_store",)
+
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
 
@@ -33,6 +35,8 @@ class SqlFacade:
 
 class Storage:
     """An object's private storage: key-value, SQL and the alarm, all part of the running event's one commit."""
+
+    __slots__ = ("_alarm_touched", "_store", "sql")
 
     def __init__(self, store: Callable[[], Store], alarm_touched: Callable[[], None]) -> None:
         self._store = store

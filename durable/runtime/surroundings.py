@@ -99,6 +99,8 @@ class RuntimeSettings(Protocol):
     @property
     def max_active(self) -> int: ...  # noqa: D102
     @property
+    def worker_memory(self) -> int: ...  # noqa: D102
+    @property
     def statement_timeout(self) -> float: ...  # noqa: D102
     @property
     def max_database_bytes(self) -> int: ...  # noqa: D102

@@ -1,4 +1,4 @@
-"""Watches the loop from a thread of its own: names a handler that blocks it, interrupts it, and at last ends the process.
+"""Watches the loop from a thread of its own: names a handler that blocks it or takes all memory, interrupts it, at last ends it all.
 
 While a handler computes without waiting, no other object of this worker runs, and the session is not renewed. So:
 
@@ -6,6 +6,10 @@ While a handler computes without waiting, no other object of this worker runs, a
 - after `limit` seconds it is interrupted by a signal (see `durable.runtime.steps` for where that may hit). A signal
   also ends blocking calls such as `time.sleep`; the event fails with EventTimeoutError and leaves no trace;
 - after `grace` seconds more the process ends; its objects go to other workers.
+
+A handler in whose step the process grows beyond `memory_limit` is named and interrupted at once, and fails with
+MemoryLimitError; when it cannot be, the process ends after `grace` seconds. One allocation that is larger than all of
+that fails by itself (`durable.service.limits.limit_memory`).
 
 Time is counted in looks: a look that came late counts as one, so neither a stopped process (SIGSTOP), nor a long
 collection of garbage, nor a starved machine is held against a handler. Waiting for the disk happens in other threads.
@@ -30,7 +34,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from .steps import Steps, in_own_task
+from . import memory
+from .events import Event
+from .steps import Charge, Steps, in_own_task
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +44,8 @@ LOOK_SECONDS = 0.1
 INSIST_SECONDS = 0.005  # between two signals to a handler that has to be caught outside the runtime's code
 BEAT_SECONDS = 0.25
 FAULT_SECONDS = 2.0  # the interpreter is not to be had for so long: the stack is written without it
+GROWTH_SHARE = 64  # a step is charged with memory when it took this part of the limit
+MIB = 1024 * 1024
 SIGNAL = signal.SIGUSR1
 EXIT_STATUS = 70
 LAST_WORDS_SECONDS = 1.0
@@ -51,6 +59,8 @@ class Watchdog:
         notice: seconds after which a handler is named.
         limit: seconds after which it is interrupted.
         grace: seconds after the limit after which the process ends.
+        memory_limit: bytes beyond which a handler may not let the process grow.
+        resident: tells how much memory the process has.
         end: ends the process.
     """
 
@@ -61,12 +71,16 @@ class Watchdog:
         notice: float,
         limit: float,
         grace: float,
+        memory_limit: float = float("inf"),
+        resident: Callable[[], int] = memory.resident,
         end: Callable[[int], object] = os._exit,
     ) -> None:
         self._steps = steps
         self._notice = notice
         self._limit = limit
         self._grace = grace
+        self._memory_limit = memory_limit
+        self._resident = resident
         self._end = end
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="durable-watchdog", daemon=True)
@@ -76,6 +90,11 @@ class Watchdog:
         self._seen = (-1, -1)  # step and beat at the last look
         self._blocked = 0.0
         self._named = False
+        self._event = 0  # which one runs
+        self._size = self._size_before = (
+            resident()
+        )  # memory at the last look, and at the last one before this event
+        self._greedy = 0.0  # for so long this step has had too much of it
         self._wanted = -1
         self._armed_at = 0.0
 
@@ -123,28 +142,53 @@ class Watchdog:
         running, step = steps.running, steps.number
         seen = (step, -1) if running is not None else (step, self._beats)
         if seen != self._seen:
-            if self._named:
-                log.warning("the loop goes on after it was blocked for %.1f s", self._blocked)
-            self._seen, self._blocked, self._named = seen, 0.0, False
-            return LOOK_SECONDS
-        self._blocked += passed
+            self._begin(seen)
+        else:
+            self._blocked += passed
+        greedy = self._is_greedy(running[1] if running is not None else None)
+        self._greedy += passed if greedy else 0.0
         what = "a task" if running is None else f"{running[0]}: {running[1].label}"
         if self._blocked >= self._notice + (BEAT_SECONDS if running is None else 0.0) and not self._named:
             self._named = True
             log.error("%s blocks the loop for %.1f s now:\n%s", what, self._blocked, self._stack())
-        if self._blocked < self._limit:
+        if self._blocked < self._limit and not greedy:
             return LOOK_SECONDS
         if running is None and not in_own_task(sys._current_frames().get(self._watched)):
             return LOOK_SECONDS  # the runtime's own doing: there is nothing to interrupt
-        if self._blocked >= self._limit + self._grace:
+        if self._blocked >= self._limit + self._grace or self._greedy >= self._grace:
             self._give_up(what)
         if steps.interrupted == step and self._wanted == step:
             return self._insist_later()
         if self._wanted != step:
-            log.error("%s is interrupted: it has blocked the loop for %.1f s", what, self._blocked)
+            self._accuse(what, greedy=greedy)
         self._wanted = step
         signal.pthread_kill(self._watched, SIGNAL)
         return INSIST_SECONDS
+
+    def _begin(self, seen: tuple[int, int]) -> None:
+        """Another step runs, or the loop has had its turn."""
+        if self._named:
+            log.warning("the loop goes on after it was blocked for %.1f s", self._blocked)
+        self._seen, self._blocked, self._named = seen, 0.0, False
+        self._greedy = 0.0
+
+    def _is_greedy(self, event: Event | None) -> bool:
+        """Whether the process has too much memory and this event, of which this may be one of many steps, is why."""
+        if event is not None and id(event) != self._event:
+            self._event, self._size_before = id(event), self._size
+        self._size = self._resident()
+        grown = self._size - self._size_before
+        return self._size > self._memory_limit and grown > self._memory_limit / GROWTH_SHARE
+
+    def _accuse(self, what: str, *, greedy: bool) -> None:
+        if greedy:
+            self._steps.charge = Charge.GREEDY
+            size, grown = self._size // MIB, (self._size - self._size_before) // MIB
+            text = "%s is interrupted: the process has %d MiB of memory, %d more than before:\n%s"
+            log.error(text, what, size, grown, self._stack())
+        else:
+            self._steps.charge = Charge.BLOCKED
+            log.error("%s is interrupted: it has blocked the loop for %.1f s", what, self._blocked)
 
     def _insist_later(self) -> float:
         """It was interrupted, but has caught that and goes on: once more, less often."""

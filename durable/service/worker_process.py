@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 import uuid
@@ -18,13 +19,15 @@ from durable.conf import DurableSettings
 from durable.errors import DurableError, UnavailableError
 from durable.runtime.registry import registry
 from durable.runtime.steps import Steps
-from durable.runtime.watchdog import Watchdog
+from durable.runtime.tasks import TaskFactory
+from durable.runtime.watchdog import EXIT_STATUS, Watchdog
 from durable.storage.database import take_no_memory_in_advance
 from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
 from .errors import ServiceError
 from .lifeline import Lifeline
+from .limits import limit_memory, raise_descriptor_limit
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ async def run_worker(
     """Serve objects with the code of that version until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     take_no_memory_in_advance()
+    raise_descriptor_limit()
+    limit_memory(2 * conf.worker_memory_limit)
     loop = asyncio.get_running_loop()
     drain, stop = asyncio.Event(), asyncio.Event()
 
@@ -56,8 +61,13 @@ async def run_worker(
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
     marker = RunningMarker(runtime_dir, uuid.uuid4().hex)
     steps = Steps(marker)
+    loop.set_task_factory(TaskFactory(steps))
     watchdog = Watchdog(
-        steps, notice=conf.blocking_notice, limit=conf.blocking_limit, grace=conf.blocking_grace
+        steps,
+        notice=conf.blocking_notice,
+        limit=conf.blocking_limit,
+        grace=conf.blocking_grace,
+        memory_limit=conf.worker_memory_limit,
     )
     with (
         DjangoCatalog(conf.data_dir) as catalog,
@@ -85,7 +95,14 @@ async def run_worker(
         gc.collect()
         gc.freeze()
         watchdog.start()
-        await drain.wait()
+        try:
+            await drain.wait()
+        except asyncio.CancelledError:  # nobody but the end of the loop cancels this
+            steps.blame_last()
+            logger.critical(
+                "a handler has ended the loop: this process ends, and its objects go to other workers"
+            )
+            os._exit(EXIT_STATUS)
         backups.stop()
         await _drain(worker, stop, conf.drain_seconds)
         with contextlib.suppress(TimeoutError):

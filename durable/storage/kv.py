@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from durable.core import codec
-from durable.errors import StorageLimitError
+from durable.errors import StorageLimitError, ValueRefusedError
 
 from .database import Database
 from .transactions import Transactions
@@ -22,12 +22,23 @@ _DELETE = "DELETE FROM _do_kv WHERE key = ?1"
 
 
 def check_storage_key(key: str) -> str:
-    """Return `key` if it can be one: text of 1 to 2,048 bytes of UTF-8. Raises StorageLimitError or TypeError."""
+    """Return `key` if it can be one: text of 1 to 2,048 bytes of UTF-8.
+
+    Raises StorageLimitError, TypeError, and ValueRefusedError for lone surrogates.
+    """
     if type(key) is not str:
         raise TypeError(f"a storage key is text, not {type(key).__name__}")
-    if (len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES) or not key:
+    size = len(key) if key.isascii() else len(_utf8(key))
+    if not 1 <= size <= MAX_KEY_BYTES:
         raise StorageLimitError(f"a storage key has 1 to {MAX_KEY_BYTES} bytes of UTF-8", delivered="no")
     return key
+
+
+def _utf8(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueRefusedError(f"a storage key cannot have lone surrogates ({error})") from None
 
 
 def _after_prefix(prefix: str) -> str | None:
@@ -114,6 +125,7 @@ class KeyValue:
             bounds += [("key >= ?", prefix), ("key < ?", _after_prefix(prefix))]
         for term, bound in bounds:
             if bound is not None:
+                _utf8(bound)
                 terms.append(term)
                 bindings.append(bound)
         sql = f"SELECT key, value FROM _do_kv WHERE {' AND '.join(terms)} ORDER BY key {'DESC' if reverse else ''}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from durable.errors import EventTimeoutError, SetAsideError
+from durable.errors import EventTimeoutError, RemoteError, SetAsideError
 from tests.running_service import RunningService, eventually, running_service
 
 from .conftest import objects_of
@@ -104,15 +104,16 @@ async def test_L3_a_worker_that_was_stopped_is_not_blamed(service: RunningServic
         assert "blocks the loop" not in service.log()
 
 
+@pytest.mark.parametrize("method", ["crash", "crash_in_a_task"])
 async def test_L4_an_event_that_kills_its_process_is_not_tried_a_third_time(
-    service: RunningService, tmp_path: Path
+    service: RunningService, tmp_path: Path, method: str
 ) -> None:
     note = tmp_path / "note"
     async with objects_of(service):
         villain = Villain.namespace.get_by_name("v")
         others = [Villain.namespace.get_by_name(f"other{n}") for n in range(20)]
         await asyncio.gather(*(other.count() for other in others))
-        crashing = asyncio.create_task(villain.crash(str(note)))
+        crashing = asyncio.create_task(getattr(villain, method)(str(note)))
         behind = asyncio.create_task(villain.count())
         with pytest.raises(SetAsideError) as raised:
             await crashing
@@ -129,6 +130,25 @@ async def test_L4_a_fault_in_c_counts_as_well(service: RunningService) -> None:
         with pytest.raises(SetAsideError):
             await villain.hold()
         assert await villain.count() == 1
+
+
+async def test_L4_who_ends_the_loop_is_set_aside(service: RunningService) -> None:
+    async with objects_of(service):
+        villain, bystander = Villain.namespace.get_by_name("v"), Villain.namespace.get_by_name("b")
+        assert (await villain.count(), await bystander.count()) == (1, 1)
+        with pytest.raises(SetAsideError):
+            await villain.stop_the_loop()
+        assert service.log().count("a handler has ended the loop") == 2
+        assert (await villain.count(), await bystander.count()) == (2, 2)
+
+
+async def test_L4_who_exits_in_a_task_is_answered_and_costs_its_worker_only(service: RunningService) -> None:
+    async with objects_of(service):
+        villain, bystander = Villain.namespace.get_by_name("v"), Villain.namespace.get_by_name("b")
+        assert (await villain.count(), await bystander.count()) == (1, 1)
+        with pytest.raises((RemoteError, SetAsideError), match="SystemExit|set aside"):
+            await villain.exit_in_a_task()
+        assert (await villain.count(), await bystander.count()) == (2, 2)
 
 
 async def test_L4_an_alarm_that_kills_its_process_is_abandoned(

@@ -5,7 +5,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from durable import DurableObject, concurrent
+from durable.errors import DurableError
 
 STEPS: dict[int, Callable[..., Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
@@ -101,3 +104,20 @@ def put(obj: Lab, key: str, value: Any) -> None:
 
 def get(obj: Lab, key: str) -> Any:
     return obj.ctx.storage.get(key)
+
+
+async def fails(step: Callable[..., Any], *args: Any) -> DurableError:
+    """Run a step that must fail; its error. Afterwards the object and its neighbour are unharmed, and nothing is left of it."""
+    await lab().increment()
+    before = await lab().value()
+    await lab("neighbour").increment()
+    with pytest.raises(DurableError) as caught:
+        await do(lab(), step, *args)
+    assert await do(lab(), get, "trace") is None
+    assert await lab().increment() == before + 1
+    assert await lab("neighbour").value() >= 1
+    return caught.value
+
+
+def leave_a_trace(obj: Lab) -> None:
+    put(obj, "trace", 1)

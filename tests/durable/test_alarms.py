@@ -1,6 +1,7 @@
 """Alarms: when they run, how often, and what survives."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -176,6 +177,33 @@ async def test_A4_retries_are_counted_across_a_crash(local: LocalObjects, rings:
     await local.crash()
     await local.run_alarm(lab())
     assert [retries for _, retries in rings.infos] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda obj: put(obj, "key", object()),
+        lambda obj: put(obj, "key", b"x" * 3_000_000),
+        lambda obj: obj.ctx.storage.sql.exec("SELECT nonsense"),
+        lambda obj: obj.ctx.abort("no"),
+    ],
+    ids=["value", "size", "sql", "abort"],
+)
+async def test_A4_a_hooks_own_mistake_with_the_runtime_counts_as_a_failure(
+    local: LocalObjects, mistake: Callable[[Lab], Any]
+) -> None:
+    infos = []
+
+    def err(obj: Lab, info: Any) -> None:
+        infos.append(info.retry_count)
+        mistake(obj)
+
+    HOOKS["alarm"] = err
+    await set_alarm(10)
+    for _ in range(7):
+        assert await local.run_alarm(lab())
+    assert infos == [0, 1, 2, 3, 4, 5, 6]
+    assert local.alarm(lab()) is None
 
 
 @pytest.mark.parametrize(("retries", "delay"), [(0, 2000), (1, 4000), (5, 64_000), (6, None)])

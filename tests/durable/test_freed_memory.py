@@ -1,6 +1,7 @@
 """Memory that evicted objects have left is given back now and then."""
 
-from durable.runtime.freed_memory import OBJECTS, SECONDS, FreedMemory, give_back
+from durable.runtime.freed_memory import OBJECTS, SECONDS, FreedMemory
+from durable.runtime.memory import give_back
 
 
 def test_memory_is_given_back_after_many_objects_and_not_too_often() -> None:

@@ -190,7 +190,11 @@ async def test_O4_nothing_is_released_when_the_lease_is_over(local: LocalObjects
     call = asyncio.create_task(do(stub, lose_lease))
     while old.lease.open_at(local.clock.elapsed()):
         await asyncio.sleep(0)
-    await local.settle()
+    store = old.host.activations[str(stub.id)].gate.store  # type: ignore[attr-defined]
+    async with asyncio.timeout(5):
+        while store.log.durable < store.transactions.seq:
+            await asyncio.sleep(0.001)
+    await local.settle()  # it could be released now, but for the lease
     assert not call.done()
     assert ws.take() == []
     local.commits.pass_through()

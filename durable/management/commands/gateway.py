@@ -12,6 +12,7 @@ from durable.service.attach import attach_to_redis
 from durable.service.errors import EXIT_REFUSED, ServiceError
 from durable.service.gateway_server import GatewayServer, server_config
 from durable.service.lifeline import Lifeline
+from durable.service.limits import raise_descriptor_limit
 from durable.service.listener import adopt_listener, open_listener
 
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--fd", type=int, help="inherited listening socket, instead of --host and --port")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        raise_descriptor_limit()
         lifeline = Lifeline.inherit()
         try:
             conf = attach_to_redis()

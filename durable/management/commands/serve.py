@@ -17,6 +17,7 @@ from durable.management.arguments import count, port_number
 from durable.service.discovery import ServiceRecord
 from durable.service.errors import ServiceError
 from durable.service.launch import Role
+from durable.service.limits import raise_descriptor_limit
 from durable.service.supervisor import ServiceOptions, Supervisor
 
 
@@ -68,6 +69,7 @@ class Command(BaseCommand):
             check=(*this_program(), "check"),
             drain_seconds=conf.drain_seconds,
         )
+        raise_descriptor_limit()
         connections.close_all()  # opened by the checks; the supervisor itself needs no database
         try:
             asyncio.run(Supervisor(service, connect=RedisCluster, announce=self._announce).run())

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import sys
 import time
 
 from durable import AlarmInfo, DurableObject
@@ -101,15 +102,61 @@ class Villain(DurableObject):
         """Compute in C for ever."""
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
+    async def hoard(self) -> None:
+        """Take memory for ever, in small steps, after a write."""
+        self.ctx.storage.put("total", 1000)
+        kept = []
+        while True:
+            kept.append(bytes(100_000).replace(b"\0", b"x"))
+
+    async def hoard_between_waits(self) -> None:
+        """Take memory for ever, and let the loop have its turn."""
+        self.ctx.storage.put("total", 1000)
+        self.kept = []
+        while True:
+            self.kept += [b"x" * 100_000 for _ in range(20)]
+            await asyncio.sleep(0)
+
+    async def hoard_on(self) -> None:
+        """Take memory for ever, whatever is raised."""
+        kept: list[bytes] = []
+        while True:
+            try:
+                while True:
+                    kept.append(bytes(100_000).replace(b"\0", b"x"))
+            except BaseException:
+                kept.append(b"x")
+
+    async def take(self, size: int) -> int:
+        """Take much memory at once."""
+        return len(b"x" * size)
+
     async def crash(self, note: str) -> None:
         """Kill the process, and say so in a file first."""
         with open(note, "a") as file:
             print(os.getpid(), file=file)
         os._exit(9)
 
+    async def stop_the_loop(self) -> None:
+        """End the loop that everybody lives on."""
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(60)
+
+    async def exit_in_a_task(self) -> None:
+        """End the loop from a task."""
+
+        async def leave() -> None:
+            sys.exit(3)
+
+        await asyncio.create_task(leave())
+
     async def hold(self) -> None:
         """Crash where nobody can say in Python what happened."""
         ctypes.string_at(0)
+
+    async def crash_in_a_task(self, note: str) -> None:
+        """Kill the process from a task that the handler waits for."""
+        await asyncio.gather(self.crash(note), asyncio.sleep(60))
 
     async def crash_by_alarm(self, note: str) -> None:
         """Kill the process by an alarm."""
