@@ -139,7 +139,7 @@ class Database:
                     can_cache=False,
                 ).fetchall()
                 self._empty_cache()
-            self._log_is_empty = os.stat(f"{self.path}-wal").st_size == 0
+            self._log_is_empty = Path(f"{self.path}-wal").stat().st_size == 0
         except apsw.Error as error:
             self._abandon()
             raise open_error(error) from error
