@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from . import figures
 from .counters import Measured, Service, hot_counter, limited, many_counters, reads
@@ -48,6 +49,12 @@ def main() -> int:
     parser.add_argument(
         "--rounds", type=int, default=3, help="of counters: the median round is shown (default: %(default)s)"
     )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=figures.RESULTS,
+        help="where the figures are kept (default: %(default)s)",
+    )
     options = parser.parse_args()
     unknown = set(options.suites) - {*SUITES, *PARTS}
     if unknown:
@@ -67,7 +74,9 @@ def _runtime(parts: list[str], options: argparse.Namespace) -> int:
 
     print(figures.HEADING, flush=True)
     kept = measure(SIZES[options.size], parts, lambda figure: print(figure.line(), flush=True))
-    path = figures.keep("runtime", {"size": options.size, "figures": [figure.as_json() for figure in kept]})
+    path = figures.keep(
+        options.results, "runtime", {"size": options.size, "figures": [figure.as_json() for figure in kept]}
+    )
     print(
         f"\nmedians; everything ran on this machine, which did other things too if its load says so; {path}"
     )
@@ -96,7 +105,7 @@ def _counters(options: argparse.Namespace) -> int:
         rounds = sorted((workload() for _ in range(options.rounds)), key=lambda one: one.result.per_second)
         _show(rounds[len(rounds) // 2], all(one.right for one in rounds))
         kept.append([one.as_json() for one in rounds])
-    path = figures.keep("counters", {"seconds": options.seconds, "rounds": kept})
+    path = figures.keep(options.results, "counters", {"seconds": options.seconds, "rounds": kept})
     print(
         f"\nmedian of {options.rounds} rounds of {options.seconds:g} s; the generator ran beside the service; {path}"
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+from durable.testing.local import local_objects
+
 from .figures import Figure, percentile, tell
+from .in_process import InProcess
 from .plan import Plan
 from .processes import busy_seconds
 from .service import Service, service, spread
@@ -19,6 +24,8 @@ AIM_MS = 1.0
 
 async def activations(plan: Plan) -> AsyncIterator[Figure]:
     """Existing objects woken by a read, one after another and many at once; new objects made by their first write."""
+    async for figure in activations_in_process(plan):
+        yield figure
     async with service() as running:
         stubs = [Wakeful.namespace.get_by_name(f"old-{n}") for n in range(plan.activations)]
         tell(f"making {len(stubs)} objects")
@@ -27,6 +34,32 @@ async def activations(plan: Plan) -> AsyncIterator[Figure]:
             yield figure
         async for figure in _made(running, plan):
             yield figure
+
+
+async def activations_in_process(plan: Plan) -> AsyncIterator[Figure]:
+    """The same in the worker's own process: file, constructor, one read and the answer, without link and Redis."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        async with local_objects(Path(directory)) as objects:
+            subjects = [
+                InProcess(objects.host, Subject.namespace.get_by_name(f"old-{n}"))
+                for n in range(plan.activations)
+            ]
+            for subject in subjects:
+                await subject.ask("add")
+            middles, ends = [], []
+            right = True
+            for _ in range(plan.rounds):
+                for subject in subjects:
+                    await subject.evict()
+                latencies = []
+                for subject in subjects:
+                    begun = time.perf_counter()
+                    right = await subject.ask("value") == 1 and right
+                    latencies.append(time.perf_counter() - begun)
+                middles.append(percentile(latencies, 0.5) * 1000)
+                ends.append(percentile(latencies, 0.99) * 1000)
+            yield Figure("activation in the process, p50", "ms", tuple(middles), aim=AIM_MS, right=right)
+            yield Figure("activation in the process, p99", "ms", tuple(ends), right=right)
 
 
 async def _put_to_sleep(running: Service, stubs: list[Any], *, released: bool = False) -> None:

@@ -9,14 +9,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from durable.core import codec
-from durable.core.envelope import Call, CallId, Target
-from durable.runtime.host import Host
 from durable.testing.local import local_objects
 
 from .figures import Figure, percentile
+from .in_process import InProcess
 from .plan import Plan
 from .processes import busy_seconds
 from .service import service
@@ -24,39 +21,6 @@ from .subjects.objects import Subject, Wakeful
 
 AT_ONCE = 64
 Ask = Callable[[], Awaitable[int]]
-
-
-class _Once:
-    """Waits for one answer in the worker's own process."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-
-    def reply(self, value: bytes | None) -> None:
-        self.done.set_result(value)
-
-    def fail(self, error: BaseException) -> None:
-        self.done.set_exception(error)
-
-    def not_owner(self, owner: str | None) -> None:
-        self.done.set_exception(RuntimeError("the object has moved"))
-
-
-class _InProcess:
-    """Calls one object on its host itself: no link, no Redis; from dispatch to the released reply."""
-
-    def __init__(self, host: Host, stub: Any) -> None:
-        self._host = host
-        self._target = Target(stub.id.class_key, str(stub.id), stub.id.name)
-        self._number = 0
-
-    async def ask(self, method: str) -> int:
-        """Call a method without arguments."""
-        self._number += 1
-        call = Call(0, self._target, method, codec.encode([[], {}]), CallId("bench", 0, self._number), [])
-        answer = _Once()
-        self._host.dispatch(call, "bench", answer)
-        return int(codec.decode(await answer.done or b""))
 
 
 async def _timed(ask: Ask, at_once: int, seconds: float) -> tuple[list[float], float]:
@@ -103,7 +67,7 @@ async def in_process(plan: Plan) -> AsyncIterator[Figure]:
     """A call from dispatch to reply, in the process of the object."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         async with local_objects(Path(directory)) as objects:
-            calls = _InProcess(objects.host, Subject.namespace.get_by_name("hot"))
+            calls = InProcess(objects.host, Subject.namespace.get_by_name("hot"))
             for at_once in (1, AT_ONCE):
                 name = "call in the process" if at_once == 1 else f"call in the process, {at_once} at once"
                 read, write = partial(calls.ask, "value"), partial(calls.ask, "add")

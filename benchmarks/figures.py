@@ -87,10 +87,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def keep(suite: str, content: dict[str, Any]) -> Path:
+def keep(results: Path, suite: str, content: dict[str, Any]) -> Path:
     """Write a suite's figures with what they were measured on; where."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    results.mkdir(exist_ok=True)
+    path = results / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps({"machine": machine(), **content}, indent=2) + "\n")
     return path
 
