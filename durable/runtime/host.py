@@ -77,6 +77,7 @@ class Host:
         registry: the object classes.
         lease: the time in which outputs may leave.
         pool: where syncs run; ended with the host. Default: one of its own.
+        open_store: opens an object's storage; given what `Store` is given.
         steps: what a watchdog looks at. Default: nobody looks.
     """
 
@@ -95,6 +96,7 @@ class Host:
         catalog: Catalog,
         remote: RemoteCaller,
         pool: SyncPool | None = None,
+        open_store: Callable[..., Store] = Store,
         steps: Steps | None = None,
     ) -> None:
         self.settings = settings
@@ -114,6 +116,7 @@ class Host:
         self._catalog = catalog
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self._open = open_store
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
         self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
@@ -205,7 +208,7 @@ class Host:
 
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
-            return Store(
+            return self._open(
                 self._root,
                 activation.object_id,
                 claim,

@@ -7,6 +7,8 @@ import contextlib
 import os
 import random
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,18 +18,20 @@ from durable.cluster.alarms import AlarmPoller, RedisAlarmIndex
 from durable.cluster.directory import Directory
 from durable.cluster.endpoint import Endpoint
 from durable.cluster.owners import RedisOwners
-from durable.cluster.redis import RedisCluster, WorkerSession
+from durable.cluster.redis import Notice, RedisCluster, WorkerSession
 from durable.cluster.router import Router
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
-from durable.runtime.activation import Activation
+from durable.runtime.activation import Activation, Leave
 from durable.runtime.host import Host
 from durable.runtime.registry import registry
 from durable.runtime.surroundings import Clocks
+from durable.storage.store import Store
 
 from .clock import LocalClock
 from .cluster import CatalogList, LocalCluster
 from .commits import Commits, GatedPool
+from .crashes import CrashingStore, CrashPoint
 
 FOREVER = 1e9  # seconds
 
@@ -43,6 +47,7 @@ class LocalWorker:
         commits: decides when commits become durable.
         catalog: told of stored objects.
         sockets: a short directory for the link's Unix socket.
+        dies: told where an object's storage has come to, and whose; True when this worker dies there.
 
     Attributes:
         host: the objects.
@@ -59,6 +64,7 @@ class LocalWorker:
         commits: Commits,
         catalog: CatalogList,
         sockets: Path,
+        dies: Callable[[CrashPoint, str], bool],
     ) -> None:
         self.id = uuid.uuid4().hex
         self.lease = LeaseWindow(FOREVER, 1.0)
@@ -72,6 +78,9 @@ class LocalWorker:
         )
         self._endpoint = Endpoint(self.id, redis)
         self._index = RedisAlarmIndex(redis)
+        self._killed = False
+        self._left_open: list[Store] = []
+        self._dies = dies
         loop = asyncio.get_running_loop()
         self.host = Host(
             conf,
@@ -86,6 +95,7 @@ class LocalWorker:
             catalog=catalog,
             remote=self._router,
             pool=GatedPool(commits, 2, loop.call_soon_threadsafe),
+            open_store=partial(CrashingStore, dies=self._dies_at),
         )
         self.host.stop_ticking()
         self._poller = AlarmPoller(redis, clock.now, self._is_mine, self.host.wake_for_alarm)
@@ -94,10 +104,22 @@ class LocalWorker:
         chosen = self.directory.place(object_id)
         return chosen is not None and chosen.worker == self.id
 
+    def _dies_at(self, point: CrashPoint, object_id: str) -> bool:
+        if self._killed or not self._dies(point, object_id):
+            return False
+        self.kill()
+        return True
+
+    def _taken(self, notice: Notice) -> None:
+        if notice.worker != self.id:
+            self.host.taken(notice.object_id, notice.epoch)
+
     async def start(self) -> None:
-        """Listen and register."""
+        """Listen, register, and learn who else is there."""
         await self._endpoint.start(self._address, self.host)
+        self._cluster.listeners[self.id] = self._taken
         self._register("serving")
+        await self.directory.refresh()
 
     def _register(self, state: str) -> None:
         session = WorkerSession(self.id, os.getpid(), 0, "test", state, 0, self._address)
@@ -114,34 +136,49 @@ class LocalWorker:
         await self.host.drain(FOREVER)
         await self._index.flush()
 
-    async def die(self) -> None:
-        """End as if the process had been killed: nothing more is committed or sent, files stay as they are.
+    def kill(self) -> None:
+        """Stop as if the process had been killed: from now on nothing is committed or sent, files stay as they are.
 
         What was committed stays in each file's log, synced or not, and the file's lock is gone. Code that was running is
         cancelled, which a killed process would not even notice; it can do no more to its storage.
         """
-        del self._cluster.workers[self.id]
+        self._killed = True
+        self._part()
         self.lease.close()
-        await self._endpoint.stop()
-        for activation in self.host.activations.values():
-            _abandon(activation)
+        for activation in list(self.host.activations.values()):
+            if activation.gate.is_open:
+                self._left_open.append(_abandon(activation))
+            activation.leave(Leave.LOST)
+
+    async def die(self) -> None:
+        """Be killed, if it is not yet, and let go of what a dead process does not keep."""
+        if not self._killed:
+            self.kill()
         await self._end()
+        for store in self._left_open:
+            store.log.close()
 
     async def stop(self) -> None:
         """End at once."""
-        self._cluster.workers.pop(self.id, None)
-        await self._endpoint.stop()
+        self._part()
         await self._end()
+
+    def _part(self) -> None:
+        """Be no member of the cluster any more."""
+        self._cluster.workers.pop(self.id, None)
+        self._cluster.listeners.pop(self.id, None)
+        self._endpoint.close()
 
     async def _end(self) -> None:
         await self.host.close_all()
         self._router.close()
 
 
-def _abandon(activation: Activation) -> None:
-    """Close an object's file without the checkpoint that closing would make, and leave the activation without storage."""
-    if not activation.gate.is_open:
-        return
+def _abandon(activation: Activation) -> Store:
+    """Close an object's file without the checkpoint that closing would make, and leave the activation without storage.
+
+    A sync may still be running: the descriptor of the log stays open until it has ended.
+    """
     store = activation.gate.store
     activation.gate.close()
     with contextlib.suppress(apsw.Error):
@@ -150,3 +187,4 @@ def _abandon(activation: Activation) -> None:
     if store.database.created_fd is not None:
         os.close(store.database.created_fd)
         store.database.created_fd = None
+    return store
