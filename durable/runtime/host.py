@@ -201,7 +201,9 @@ class Host:
         alarm = store.metadata.get_alarm()
         if alarm is not None:
             self._alarms.set(str(object_id), alarm.at)
-            if activation.woken_for_alarm and alarm.at > self.now():
+            if store.took_over:  # the owner before may have died between its commit and the index
+                activation.gate.wait_for(self._alarm_index.put(object_id, alarm.at))
+            elif activation.woken_for_alarm and alarm.at > self.now():
                 _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
         elif activation.woken_for_alarm:
             _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more

@@ -10,7 +10,7 @@ from durable.core import codec
 from durable.core.alarms import retry_delay
 from durable.errors import StorageLimitError
 from durable.runtime.alarms import RUN_ALARM
-from durable.testing import LocalObjects
+from durable.testing import CrashPoint, LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
 
@@ -328,3 +328,15 @@ async def test_A4_an_alarm_that_waits_while_its_object_is_put_to_sleep_runs_once
     assert [retries for _, retries in rings.infos] == [0]
     await local.run_alarm(lab())
     assert [retries for _, retries in rings.infos] == [0, 1]
+
+
+async def test_A3_an_alarm_whose_call_was_answered_by_the_next_owner_is_found_when_that_one_dies_too(
+    local: LocalObjects, rings: Rings
+) -> None:
+    async with local.crash_at(CrashPoint.BEFORE_SYNC, lab()):
+        due = await set_alarm(10)  # the first owner died before anybody else knew
+    await local.crash()
+    assert not local.is_active(lab())
+    assert local.alarm(lab()) == due
+    await local.advance(10)
+    assert rings.infos == [(due, 0)]
