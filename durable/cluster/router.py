@@ -120,6 +120,11 @@ class Router:
         self.post(channel, Call(0, channel.target, method, arguments, call_id, chain or []), done)
         return await answer
 
+    def wake(self, object_id: ObjectId) -> None:
+        """Have the object's owner open it: it is told, which is true, that none of its sockets are held under our name."""
+        channel = self.channel(object_id)
+        self.post(channel, Attach(0, channel.target, []), _ignore)
+
     def channel(self, object_id: ObjectId) -> Channel:
         """The channel of an object."""
         text = str(object_id)

@@ -276,6 +276,8 @@ class Host:
     def failed(self, activation: Activation, error: BaseException) -> None:
         """An activation could not open, or broke: tell all who wait."""
         if isinstance(error, NotOwnerError):
+            if activation.woken_for_alarm and error.owner is not None:
+                self.remote.wake(activation.object_id)  # placement has changed since it fell asleep
             for event in activation.mailbox.drain():
                 event.answer.not_owner(error.owner)
             return

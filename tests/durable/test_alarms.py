@@ -340,3 +340,16 @@ async def test_A3_an_alarm_whose_call_was_answered_by_the_next_owner_is_found_wh
     assert local.alarm(lab()) == due
     await local.advance(10)
     assert rings.infos == [(due, 0)]
+
+
+async def test_A3_it_runs_at_the_worker_where_its_object_sleeps_though_placement_has_changed(
+    local: LocalObjects, rings: Rings
+) -> None:
+    due = await set_alarm(10)
+    await local.evict(lab())
+    owner = local.worker
+    while owner.directory.place(str(lab().id)).worker == owner.id:  # type: ignore[attr-defined, union-attr]
+        await local.add_worker()
+    await local.advance(10)
+    assert rings.infos == [(due, 0)]
+    assert str(lab().id) in owner.host.activations  # type: ignore[attr-defined]
