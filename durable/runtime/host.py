@@ -199,14 +199,13 @@ class Host:
                 if ws.gateway not in live:
                     activation.offer_first(vanished_event(ws.id))
         alarm = store.metadata.get_alarm()
-        if alarm is not None:
-            self._alarms.set(str(object_id), alarm.at)
-            if store.took_over:  # the owner before may have died between its commit and the index
-                activation.gate.wait_for(self._alarm_index.put(object_id, alarm.at))
-            elif activation.woken_for_alarm and alarm.at > self.now():
-                _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
-        elif activation.woken_for_alarm:
-            _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+        at = None if alarm is None else alarm.at
+        if at is not None:
+            self._alarms.set(str(object_id), at)
+        if store.took_over:  # the owner before may have died between its commit and the index
+            activation.gate.wait_for(self._alarm_index.put(object_id, at))
+        elif activation.woken_for_alarm and (at is None or at > self.now()):
+            _ = self._alarm_index.put(object_id, at)  # the index was early
 
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
