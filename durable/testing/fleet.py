@@ -76,6 +76,11 @@ class LocalFleet:
 
     # -- workers
 
+    @property
+    def workers(self) -> list[LocalWorker]:
+        """All workers that live, in the order they came."""
+        return list(self._workers)
+
     async def crash(self, worker: LocalWorker | None = None) -> None:
         """Let a worker die (default: the one that serves now), and another one take over.
 
