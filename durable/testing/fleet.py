@@ -132,10 +132,12 @@ class LocalFleet:
         await self._tell()
         await self.settle()
 
-    async def redeploy(self) -> None:
-        """Start another worker and drain the one that serves now, as a new version of the code would be brought in."""
-        old = self.worker
-        self.worker = await self.add_worker()
+    async def redeploy(self, worker: LocalWorker | None = None) -> None:
+        """Start another worker and drain one (default: the one that serves now), as new code would be brought in."""
+        old = worker or self.worker
+        fresh = await self.add_worker()
+        if self.worker is old:
+            self.worker = fresh
         await self.drain(old)
         self._workers.remove(old)
         await old.stop()
@@ -165,12 +167,13 @@ class LocalFleet:
         """Have a worker give its objects away."""
         await asyncio.gather(worker.drain(), self._tell())
 
-    async def add_gateway(self) -> None:
+    async def add_gateway(self) -> LocalGateway:
         """Another gateway; calls and new sockets go through it from now on."""
         gateway = LocalGateway(self.conf, self.cluster)
         self._gateways.append(gateway)
         await gateway.directory.refresh()
         await self.settle()
+        return gateway
 
     async def lose_gateway(self) -> None:
         """Let the gateway die with all sockets it holds, without a word to their objects; a new one takes its place."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from durable.cluster.redis import Notice
 from durable.conf import DurableSettings
-from durable.core.envelope import Attach
+from durable.core import codec
+from durable.core.envelope import Attach, Target
 from durable.identity import ObjectId
 from durable.runtime.activation import Activation
 from durable.runtime.namespace import dispatch
@@ -56,7 +57,21 @@ class LocalObjects(LocalFleet):
 
     def is_active(self, stub: Any) -> bool:
         """Whether the object is in memory."""
-        return self._activation(stub) is not None
+        return self.owner(stub) is not None
+
+    def owner(self, stub: Any) -> LocalWorker | None:
+        """The worker that has the object in memory, or None."""
+        object_id = str(_id_of(stub))
+        return next((worker for worker in self._workers if object_id in worker.host.activations), None)
+
+    async def show(self, stub: Any) -> dict[str, Any]:
+        """What an operator is shown of an active object: `epoch`, `sockets`, `queue_depth`, ... It waits for no queue."""
+        worker, object_id = self.owner(stub), _id_of(stub)
+        if worker is None:
+            raise AssertionError(f"{stub!r} is not active")
+        target = Target(object_id.class_key, str(object_id), object_id.name)
+        answer = await self._gateways[-1].router.command(worker.id, target, "show")
+        return dict(codec.decode(answer.value or b""))
 
     def has_file(self, stub: Any) -> bool:
         """Whether the object has storage."""
@@ -107,9 +122,8 @@ class LocalObjects(LocalFleet):
         store.database.run("UPDATE _do_meta SET epoch = epoch + 1, incarnation = ?1", (uuid.uuid4().hex,))
 
     def _activation(self, stub: Any) -> Activation | None:
-        object_id = str(_id_of(stub))
-        found = (worker.host.activations.get(object_id) for worker in self._workers)
-        return next(filter(None, found), None)
+        worker = self.owner(stub)
+        return None if worker is None else worker.host.activations[str(_id_of(stub))]
 
     # -- time
 
