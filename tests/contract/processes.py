@@ -145,6 +145,7 @@ class ProcessGround:
         found = await self._client.redis.owner(object_id)
         if found is None:
             return None
+        await self._client.directory.refresh()
         target = Target(object_id.class_key, str(object_id), object_id.name)
         try:
             reply = await self._client.router.command(found[0], target, verb)
