@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from durable import RemoteError
-from durable.errors import LostWriteError, ObjectResetError
+from durable.errors import LostWriteError, ObjectResetError, UnavailableError
 from durable.testing import CrashPoint, LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
@@ -215,3 +215,13 @@ async def test_G4_a_failed_sync_is_told_and_is_no_crash(local: LocalObjects) -> 
         await lab().increment()
     assert local.worker is worker
     assert await lab().increment() in (2, 3)
+
+
+async def test_N1_a_look_at_an_object_whose_worker_dies_ends_with_it(local: LocalObjects) -> None:
+    await lab().increment()
+    assert (await local.show(lab()))["epoch"] == 1
+    looking = asyncio.create_task(local.show(lab()))
+    await asyncio.sleep(0)  # it has asked
+    await local.crash()
+    with pytest.raises(UnavailableError, match="before it answered"):
+        await looking
