@@ -18,9 +18,9 @@ MakeSubject = Callable[[str], Subject]
 
 @pytest.fixture(scope="session")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Two gateways, two workers and a Redis; tests share it, with objects of their own."""
+    """Two gateways, a Redis, and workers enough that there are two while one that was killed waits for its restart."""
     directory = tmp_path_factory.mktemp("contract")
-    with running_service(directory, DJANGO_SETTINGS_MODULE="tests.contract.settings") as running:
+    with running_service(directory, workers=3, DJANGO_SETTINGS_MODULE="tests.contract.settings") as running:
         yield running
 
 
