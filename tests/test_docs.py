@@ -32,7 +32,9 @@ FILE = re.compile(
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 THE_READERS_OWN = {"guests"}
-SETTINGS = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+SETTINGS = (
+    "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+)
 FILES = (".py", ".md", ".sqlite3", ".json", ".lua", ".toml", ".txt", ".html")
 
 
@@ -163,7 +165,9 @@ async def test_the_guest_book_of_the_readme_works(
 
 
 def test_the_worked_examples_of_testing_work_as_they_stand(tmp_path: Path) -> None:
-    blocks = [code for _, kind, code in BLOCK.findall((ROOT / "docs/testing.md").read_text()) if kind == "python"]
+    blocks = [
+        code for _, kind, code in BLOCK.findall((ROOT / "docs/testing.md").read_text()) if kind == "python"
+    ]
     setup, *examples = blocks
     assert len(examples) == 3
     (tmp_path / "conftest.py").write_text(setup)
