@@ -21,7 +21,7 @@ from tests.durable.diary import KEEP, Alarm, Deed, Diary, DiaryModel
 
 NAMES = ("a", "b", "c")
 DEADLINE = 20.0  # seconds that anything may take
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "30"))
 names = st.sampled_from(NAMES)
 crashes = st.tuples(st.sampled_from(CrashPoint), st.sampled_from((1, 1, 2)))
 troubles = st.none() | crashes | st.sampled_from(("fence", "failed sync"))
