@@ -157,12 +157,10 @@ class LocalObjects(LocalFleet):
         await self.settle()
 
     async def _wake_due(self, over: Callable[[], bool], what: str) -> None:
-        """Have every worker fire what is due, also one that takes over meanwhile, and wait until that is over."""
-        woken: set[LocalWorker] = set()
+        """Have all workers fire what is due, also those that take over meanwhile, until that is over."""
         deadline = asyncio.get_running_loop().time() + DEADLINE
         while True:
-            for worker in [worker for worker in self._workers if worker not in woken]:
-                woken.add(worker)
+            for worker in self.workers:
                 await worker.wake_due()
             if over():
                 return

@@ -98,7 +98,7 @@ class LocalWorker:
             open_store=partial(CrashingStore, dies=self._dies_at),
         )
         self.host.stop_ticking()
-        self._poller = AlarmPoller(redis, clock.now, self._is_mine, self.host.wake_for_alarm)
+        self._now = clock.now
 
     def _is_mine(self, object_id: str) -> bool:
         chosen = self.directory.place(object_id)
@@ -126,9 +126,10 @@ class LocalWorker:
         self._cluster.workers[self.id] = session
 
     async def wake_due(self) -> None:
-        """Fire what is due, in memory and asleep."""
+        """Fire what is due, in memory and asleep; also what was looked at before, since the clock may stand still."""
         self.host.tick()
-        await self._poller.poll()
+        redis = cast(RedisCluster, self._cluster)
+        await AlarmPoller(redis, self._now, self._is_mine, self.host.wake_for_alarm).poll()
 
     async def drain(self) -> None:
         """Give all objects away; running events finish."""

@@ -55,6 +55,7 @@ class Diaries(RuleBasedStateMachine):
         self.epochs: dict[str, tuple[str, int]] = {}
         self.numbers = 0
         self.broken = False
+        self.fenced: set[str] = set()  # diaries whose owner may not commit any more
         self.local: LocalObjects
 
     @initialize()
@@ -274,6 +275,7 @@ class Diaries(RuleBasedStateMachine):
         elif trouble is None or trouble == "fence":
             if trouble == "fence" and name is not None and self.owner(name) and self.models[name].entries:
                 self.local.fence(Diary.namespace.get_by_name(name))
+                self.fenced.add(name)
             await act()
         else:
             async with self.local.crash_at(trouble[0], nth=trouble[1], required=False):
@@ -302,7 +304,7 @@ class Diaries(RuleBasedStateMachine):
             assert set(seen["sockets"]) == {socket.id for socket in self.clients[name].values()}
             await self.local.settle()
             self.check_frames(name, new if smooth else [])
-            self.check_epoch(name)
+            self.check_epoch(name, wrote=bool(new))
         for deed in deeds:
             there = [entry in self.models[name].entries for name, entry in deed.parts]
             assert there == sorted(there, reverse=True), "a later part stands without an earlier one"
@@ -328,12 +330,17 @@ class Diaries(RuleBasedStateMachine):
             missed = set(all_of[all_of.index(opened) :] if opened in all_of else all_of) - set(frames)
             assert not missed, f"a frame was lost: {missed}"
 
-    def check_epoch(self, name: str) -> None:
+    def check_epoch(self, name: str, *, wrote: bool) -> None:
         worker = next(w for w in self.local.workers if w.id == self.owner(name))
         epoch = worker.host.activations[str(Diary.namespace.id_from_name(name))].epoch
         before, last = self.epochs.get(name, ("", 0))
         if self.models[name].entries:
             assert epoch > last or (worker.id, epoch) == (before, last), "an epoch came back"
+            assert epoch > last or not (wrote and name in self.fenced), (
+                "an owner wrote that was not one any more"
+            )
+            if epoch > last:
+                self.fenced.discard(name)
             self.epochs[name] = (worker.id, epoch)
 
 
