@@ -129,6 +129,12 @@ class Diaries(RuleBasedStateMachine):
 
         self.run(run())
 
+    @rule(name=names, bad=st.booleans(), trouble=troubles)
+    def frame(self, name: str, bad: bool, trouble: Any) -> None:
+        if not self.clients[name]:
+            self.connect(name, None)
+        self.operation("bad frame" if bad else "frame", name, 1, KEEP, trouble)
+
     @rule(name=names, clean=st.booleans(), trouble=troubles)
     def disconnect(self, name: str, clean: bool, trouble: Any) -> None:
         async def run() -> None:
