@@ -13,7 +13,7 @@ from durable.testing import LocalObjects, LocalSocket, local_objects
 from .ground import WITHIN, Call, Client, Found, Frame, Ground
 from .subject.objects import Subject
 
-STEP = 0.25  # seconds of the objects' clock
+STEP = 0.5  # seconds of the objects' clock
 
 
 class LocalClient:

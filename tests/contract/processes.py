@@ -124,9 +124,9 @@ class ProcessGround:
         return found
 
     async def end(self) -> None:
-        """Close what the test has left open, and wait until more than one worker serves again."""
+        """Cut what the test has left open, and wait until more than one worker serves again."""
         for connection in self._connections:
-            await connection.close()
+            connection.transport.abort()
 
         async def ready() -> bool:
             sessions = await self._client.redis.list_workers()
