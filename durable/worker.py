@@ -262,5 +262,5 @@ class Incarnation:
 
     async def _close(self) -> None:
         self._router.close()
-        await self._endpoint.stop()
+        self._endpoint.close()
         await self._directory.stop()

@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +32,9 @@ FILE = re.compile(
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 THE_READERS_OWN = {"guests"}
+SETTINGS = (
+    "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+)
 FILES = (".py", ".md", ".sqlite3", ".json", ".lua", ".toml", ".txt", ".html")
 
 
@@ -156,3 +162,25 @@ async def test_the_guest_book_of_the_readme_works(
     assert await book.sign("Ada") == 1
     await local.run_alarm(book)
     assert reader.take() == ["welcome", "Ada has signed", "a quiet minute"]
+
+
+def test_the_worked_examples_of_testing_work_as_they_stand(tmp_path: Path) -> None:
+    blocks = [
+        code for _, kind, code in BLOCK.findall((ROOT / "docs/testing.md").read_text()) if kind == "python"
+    ]
+    setup, *examples = blocks
+    assert len(examples) == 3
+    (tmp_path / "conftest.py").write_text(setup)
+    for number, code in enumerate(examples):
+        (tmp_path / f"test_{number}.py").write_text(code)
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:django", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"^9 passed", ran.stdout, re.MULTILINE), ran.stdout

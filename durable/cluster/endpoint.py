@@ -173,8 +173,8 @@ class Endpoint:
                 log.warning("the list of gateways cannot be read: %s", error)
         return self._gateways | frozenset(self._links)
 
-    async def stop(self) -> None:
-        """Close all links."""
+    def close(self) -> None:
+        """Listen no more, and close all links."""
         if self._server is not None:
             self._server.close()
         for link in list(self._all):

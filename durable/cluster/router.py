@@ -83,7 +83,7 @@ class Router:
         self._connecting: dict[str, asyncio.Task[Link]] = {}
         self._channels: dict[str, Channel] = {}
         self._waiting: dict[int, tuple[Channel, Pending]] = {}
-        self._commands: dict[int, asyncio.Future[Reply]] = {}
+        self._commands: dict[int, tuple[Link, asyncio.Future[Reply]]] = {}
         self._parked = 0
         self._numbers = 0
         self._call_numbers = 0
@@ -125,6 +125,11 @@ class Router:
 
         self.post(channel, Call(0, channel.target, method, arguments, call_id, chain or []), done)
         return await answer
+
+    def wake(self, object_id: ObjectId) -> None:
+        """Have the object's owner open it: it is told, which is true, that none of its sockets are held under our name."""
+        channel = self.channel(object_id)
+        self.post(channel, Attach(0, channel.target, []), _ignore)
 
     def channel(self, object_id: ObjectId) -> Channel:
         """The channel of an object."""
@@ -303,8 +308,8 @@ class Router:
             if found is not None:
                 found[0].bounces = 0
                 found[1].done(message)
-            elif (asked := self._commands.pop(message.number, None)) is not None and not asked.done():
-                asked.set_result(message)
+            elif (asked := self._commands.pop(message.number, None)) is not None and not asked[1].done():
+                asked[1].set_result(message)
         elif isinstance(message, NotOwner):
             self._not_owner(link, message)
         elif isinstance(message, Effects) and self._effects is not None:
@@ -327,8 +332,8 @@ class Router:
 
     def _not_owner(self, link: Link, message: NotOwner) -> None:
         asked = self._commands.pop(message.number, None)
-        if asked is not None and not asked.done():
-            asked.set_exception(NotActiveError("the object is not active there", delivered="no"))
+        if asked is not None and not asked[1].done():
+            asked[1].set_exception(NotActiveError("the object is not active there", delivered="no"))
         found = self._waiting.get(message.number)
         if found is None or found[0].link is not link:
             return
@@ -341,6 +346,9 @@ class Router:
         for worker, known in list(self._links.items()):
             if known is link:
                 del self._links[worker]
+        for on, asked in self._commands.values():
+            if on is link and not asked.done():
+                asked.set_exception(UnavailableError("the worker ended before it answered"))
         for channel in list(self._channels.values()):
             if channel.link is link:
                 channel.link = None
@@ -367,7 +375,7 @@ class Router:
         self._numbers += 1
         number = self._numbers
         asked: asyncio.Future[Reply] = self._loop.create_future()
-        self._commands[number] = asked
+        self._commands[number] = (link, asked)
         link.send(Command(number, target, verb, arguments))
         try:
             async with asyncio.timeout(self._park_seconds):

@@ -60,6 +60,7 @@ START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before anothe
 class State(Enum):
     """Where an activation is in its life."""
 
+    MADE = auto()  # its task has not begun: cancelled now, it would never come to its end
     OPENING = auto()
     ACTIVE = auto()
     LEAVING = auto()
@@ -82,7 +83,7 @@ class Activation:
         self.host = host
         self.kind = kind
         self.object_id = object_id
-        self.state = State.OPENING
+        self.state = State.MADE
         self.epoch = 0
         self.last_active = host.clock()
         self.catalogued = False  # a write of this activation that no backup has was noted
@@ -145,8 +146,8 @@ class Activation:
         """End after the running event (LOST: at once); `gone` is done when the file is closed."""
         if self._leave is None or why is Leave.LOST:
             self._leave = why
-        settling = self.state in (State.LEAVING, State.GONE)
-        if why is Leave.LOST and not settling and asyncio.current_task() is not self._task:
+        cancellable = self.state in (State.OPENING, State.ACTIVE)
+        if why is Leave.LOST and cancellable and asyncio.current_task() is not self._task:
             self._task.cancel()
         self.wake()
 
@@ -209,7 +210,10 @@ class Activation:
     async def _live(self) -> None:
         why = Leave.LOST
         task_dispatcher.set(ObjectCalls(self))
+        self.state = State.OPENING
         try:
+            if self._leave is Leave.LOST:
+                return
             await self.host.open(self)
             self.state = State.ACTIVE
             await self._serve()

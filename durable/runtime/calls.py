@@ -27,6 +27,9 @@ class RemoteCaller(Protocol):
     ) -> bytes:
         """The encoded result; raises DurableError."""
 
+    def wake(self, object_id: ObjectId) -> None:
+        """Have the object's owner open it, which finds what is due; nobody waits for that."""
+
 
 def label(target: Target) -> str:
     """An object as chains and messages name it."""

@@ -70,6 +70,10 @@ class OutputGate:
         self.outbox.durable(store.log.durable)
         store.log.sync_soon()
 
+    def wait_for(self, barrier: asyncio.Future[None]) -> None:
+        """Let nothing out before `barrier` is done."""
+        self.outbox.put(self.store.transactions.seq, lambda error: None, barrier)
+
     @property
     def store(self) -> Store:
         """The object's storage; raises ObjectResetError when it is closed."""

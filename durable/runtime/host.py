@@ -81,6 +81,7 @@ class Host:
         registry: the object classes.
         lease: the time in which outputs may leave.
         pool: where syncs run; ended with the host. Default: one of its own.
+        open_store: opens an object's storage; given what `Store` is given.
         steps: what a watchdog looks at. Default: nobody looks.
         troubles: told what is wrong with objects. Default: nobody is.
         capacity: how many objects may be active. Default: by the settings and this process's limits.
@@ -101,6 +102,7 @@ class Host:
         catalog: Catalog,
         remote: RemoteCaller,
         pool: SyncPool | None = None,
+        open_store: Callable[..., Store] = Store,
         steps: Steps | None = None,
         troubles: Troubles | None = None,
         capacity: Capacity | None = None,
@@ -124,6 +126,7 @@ class Host:
         self._catalog = catalog
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self._open = open_store
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._freed = FreedMemory(self._threads.submit)
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
@@ -184,12 +187,13 @@ class Host:
                 if ws.gateway not in live:
                     activation.offer_first(vanished_event(ws.id))
         alarm = store.metadata.get_alarm()
-        if alarm is not None:
-            self._alarms.set(str(object_id), alarm.at)
-            if activation.woken_for_alarm and alarm.at > self.now():
-                _ = self._alarm_index.put(object_id, alarm.at)  # the index was early
-        elif activation.woken_for_alarm:
-            _ = self._alarm_index.put(object_id, None)  # the index was early: there is none any more
+        at = None if alarm is None else alarm.at
+        if at is not None:
+            self._alarms.set(str(object_id), at)
+        if store.took_over:  # the owner before may have died between its commit and the index
+            activation.gate.wait_for(self._alarm_index.put(object_id, at))
+        elif activation.woken_for_alarm and (at is None or at > self.now()):
+            _ = self._alarm_index.put(object_id, at)  # the index was early
 
     async def _claim_and_open(self, activation: Activation) -> Store:
         object_id = activation.object_id
@@ -221,7 +225,7 @@ class Host:
 
     async def _open_store(self, activation: Activation, claim: Claim) -> Store:
         def open_store() -> Store:
-            return Store(
+            return self._open(
                 self._root,
                 activation.object_id,
                 claim,
@@ -253,7 +257,7 @@ class Host:
     def _abandon_opened(self, opening: asyncio.Future[Store]) -> None:
         """Nobody waits any more for the storage that a thread has opened."""
         if not opening.cancelled() and opening.exception() is None:
-            self._threads.submit(opening.result().abandon)
+            _ = self.loop.run_in_executor(None, opening.result().abandon)  # our own threads may have ended
 
     def off_loop(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run something that waits for the disk in a thread. Who stops waiting does not stop it."""
@@ -307,6 +311,8 @@ class Host:
     def failed(self, activation: Activation, error: BaseException) -> None:
         """An activation could not open, or broke: tell all who wait."""
         if isinstance(error, NotOwnerError):
+            if activation.woken_for_alarm and error.owner is not None:
+                self.remote.wake(activation.object_id)  # placement has changed since it fell asleep
             for event in activation.mailbox.drain():
                 event.answer.not_owner(error.owner)
             return

@@ -53,7 +53,7 @@ class Inbox:
 
 
 class ClientConnection(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket connection, which costs little while it is idle and which a client cannot keep open.
+    """Uvicorn's WebSocket connection, which costs little while it is idle, tells a lost one from a closed one, and which no client can keep open.
 
     Closing a transport waits until its buffer has been sent: for a client that never reads, or has vanished, that is until the
     kernel gives up. So some seconds later it is cut off.
@@ -71,6 +71,12 @@ class ClientConnection(WebSocketsSansIOProtocol):
         for message in (self.request, self.response):
             message.headers.clear()  # websockets' parser keeps the request itself
         del self.request, self.response
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended: with 1006 when no closing frame has come (RFC 6455, 7.1.5), not with uvicorn's 1005."""
+        if self.conn.close_rcvd is None:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        super().connection_lost(exc)
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application has ended, and with it the connection."""

@@ -10,13 +10,23 @@
         await local.crash()
         assert await counter.increment() == 2
 
-`local` is a `LocalObjects`: it moves the clock, evicts objects, lets their worker die, runs alarms, opens WebSockets, and holds
-commits back or fails them. Nothing here is a double of the runtime: only Redis is replaced, by a few dictionaries.
+`local` is a `LocalObjects`: it moves the clock, evicts objects, moves them to other workers, lets their worker die (at a chosen
+point, if it matters), runs alarms, opens WebSockets, and holds commits back or fails them. Nothing here is a double of the
+runtime: only Redis is replaced, by a few dictionaries.
 """
 
 from .clock import LocalClock
 from .commits import Commits
+from .crashes import CrashPoint, PlannedCrash
 from .local import LocalObjects, local_objects
 from .sockets import LocalSocket
 
-__all__ = ["Commits", "LocalClock", "LocalObjects", "LocalSocket", "local_objects"]
+__all__ = [
+    "Commits",
+    "CrashPoint",
+    "LocalClock",
+    "LocalObjects",
+    "LocalSocket",
+    "PlannedCrash",
+    "local_objects",
+]

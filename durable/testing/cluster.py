@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from durable.cluster.redis import GatewaySession, WorkerSession
+from durable.cluster.redis import GatewaySession, Notice, WorkerSession
 from durable.identity import ObjectId
 from durable.runtime.surroundings import CatalogEntry
 from durable.runtime.troubles import TroubleKind
@@ -18,6 +18,7 @@ class LocalCluster:
         gateways: live gateways by id.
         owners: worker and epoch by object id; a worker of "" has given the object up. Clear it to lose Redis.
         alarms: due time (ms) by "class key:object id".
+        listeners: who hears notices, by worker.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class LocalCluster:
         self.gateways: dict[str, GatewaySession] = {}
         self.owners: dict[str, tuple[str, int]] = {}
         self.alarms: dict[str, int] = {}
+        self.listeners: dict[str, Callable[[Notice], None]] = {}
 
     # -- sessions
 
@@ -39,6 +41,11 @@ class LocalCluster:
     async def list_gateways(self) -> list[GatewaySession]:
         """Live gateways."""
         return list(self.gateways.values())
+
+    async def tell(self, notice: Notice) -> None:
+        """Tell all workers."""
+        for hear in list(self.listeners.values()):
+            hear(notice)
 
     # -- ownership
 

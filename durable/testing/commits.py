@@ -61,6 +61,15 @@ class Commits:
         """Let the next sync fail, by default with an input/output error; if one is held, that one when it is released."""
         self._failure = error or OSError(errno.EIO, "the test lets this sync fail")
 
+    @contextmanager
+    def failing(self, error: OSError | None = None) -> Iterator[None]:
+        """Within this block the next sync fails, if there is one."""
+        self.fail(error)
+        try:
+            yield
+        finally:
+            self._failure = None
+
     async def waiting(self, seconds: float = 5.0) -> None:
         """Return when a held commit waits for the disk. Raises TimeoutError."""
         async with asyncio.timeout(seconds):

@@ -1,83 +1,33 @@
-"""Objects in the test's own process: the real runtime, real files and links, a clock and a disk that the test commands."""
+"""Objects in the test's own process, and what a test can do to them: call, connect, put to sleep, move, let time pass."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from durable.cluster.directory import Directory
-from durable.cluster.redis import GatewaySession, RedisCluster
-from durable.cluster.router import Router
+from durable.cluster.redis import Notice
 from durable.conf import DurableSettings
-from durable.core.envelope import Target
-from durable.errors import UnavailableError
-from durable.gateway.hub import Hub
+from durable.core import codec
+from durable.core.envelope import Attach, Target
 from durable.identity import ObjectId
-from durable.runtime.host import Host
+from durable.runtime.activation import Activation
 from durable.runtime.namespace import dispatch
-from durable.runtime.objects import DurableObject
-from durable.runtime.registry import registry
 from durable.runtime.requests import Request, Response, fetch
 from durable.runtime.sockets import encode_hello
 from durable.storage.store import object_path
 
 from .clock import LocalClock
-from .cluster import CatalogList, LocalCluster, TroubleList
-from .commits import Commits
+from .fleet import DEADLINE, LocalFleet
 from .sockets import LocalSocket
 from .worker import LocalWorker
 
-DEADLINE = 5.0  # seconds that anything may take
 
-
-class LocalObjects:
-    """All objects of one test. Stubs (`Counter.namespace.get_by_name("x")`) work while it is entered.
-
-    Attributes:
-        clock: time, as objects see it; it stands still until it is advanced.
-        commits: lets the test hold commits back, or fail them.
-        cluster: what Redis would know.
-        catalog: what the catalog of stored objects would say.
-        troubles: what the operator would see to be wrong.
-        worker: the worker that serves now.
-    """
-
-    def __init__(self, conf: DurableSettings, *, clock: LocalClock | None = None) -> None:
-        self.conf = conf
-        self.clock = clock or LocalClock()
-        self.commits = Commits()
-        self.cluster = LocalCluster()
-        self.catalog = CatalogList()
-        self.troubles = TroubleList()
-        self.worker: LocalWorker
-        self._sockets = Path(
-            tempfile.mkdtemp(prefix="objects-")
-        )  # short: a Unix socket's path has 108 bytes at most
-        self._gateways: list[_LocalGateway] = []
-        self._workers: list[LocalWorker] = []
-
-    # -- entering and leaving
-
-    async def start(self) -> None:
-        """Start the first worker and the first gateway."""
-        self.worker = await self.add_worker()
-        await self.add_gateway()
-
-    async def stop(self) -> None:
-        """End everything."""
-        self.commits.release()
-        for worker in self._workers:
-            await worker.stop()
-        for gateway in self._gateways:
-            gateway.router.close()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+class LocalObjects(LocalFleet):
+    """All objects of one test. Stubs (`Counter.namespace.get_by_name("x")`) work while it is entered."""
 
     # -- calling
 
@@ -105,95 +55,75 @@ class LocalObjects:
 
     # -- the life of objects
 
-    @property
-    def host(self) -> Host:
-        """The objects of the worker that serves now."""
-        return self.worker.host
-
     def is_active(self, stub: Any) -> bool:
         """Whether the object is in memory."""
-        return str(_id_of(stub)) in self.host.activations
+        return self.owner(stub) is not None
+
+    def owner(self, stub: Any) -> LocalWorker | None:
+        """The worker that has the object in memory, or None."""
+        object_id = str(_id_of(stub))
+        return next((worker for worker in self._workers if object_id in worker.host.activations), None)
+
+    async def show(self, stub: Any) -> dict[str, Any]:
+        """What an operator is shown of an active object: `epoch`, `sockets`, `queue_depth`, ... It waits for no queue."""
+        worker, object_id = self.owner(stub), _id_of(stub)
+        if worker is None:
+            raise AssertionError(f"{stub!r} is not active")
+        target = Target(object_id.class_key, str(object_id), object_id.name)
+        answer = await self._gateways[-1].router.command(worker.id, target, "show")
+        return dict(codec.decode(answer.value or b""))
 
     def has_file(self, stub: Any) -> bool:
         """Whether the object has storage."""
-        return object_path(self._root, _id_of(stub)).exists()
+        return object_path(self.conf.data_dir, _id_of(stub)).exists()
 
     async def evict(self, stub: Any) -> None:
         """Put an object to sleep after its running event; its sockets stay connected."""
-        leaving = self.host.evict(str(_id_of(stub)))
-        if leaving is not None:
-            await leaving
+        activation = self._activation(stub)
+        if activation is not None:
+            await activation.host.evict(str(_id_of(stub)))  # type: ignore[misc]  # it is active there
         await self.settle()
 
-    async def crash(self) -> None:
-        """Let the worker die, and another one take over.
+    async def transfer(self, stub: Any, to: LocalWorker | None = None) -> None:
+        """Have another worker (default: one more) take an object over, as an operator would; its sockets stay open.
 
-        This is what SIGKILL leaves behind: committed writes in each file's log, synced or not, no lock, no goodbye. Links
-        break; the gateway repeats what had no answer. It is not a power cut (unsynced commits survive), and since Python
-        goes on running, code that was in the middle of an event sees its task cancelled.
+        The running event finishes first.
         """
-        old = self.worker
-        self._workers.remove(old)
-        self.worker = await self.add_worker(told=False)
-        await old.die()
-        await self._tell()
+        to = to or await self.add_worker()
+        object_id, old = _id_of(stub), self._activation(stub)
+        owner, epoch = self.cluster.owners.get(str(object_id), ("", 0))
+        _, epoch = await self.cluster.claim(object_id, to.id, epoch, owner)
+        await self.cluster.tell(Notice("taken", to.id, str(object_id), epoch))
+        if old is not None:
+            await old.gone
+            await self._wake(object_id)
         await self.settle()
 
-    async def redeploy(self, *classes: type[DurableObject]) -> None:
-        """Start another worker and drain the one that serves now, as a new version of the code would be brought in.
+    async def _wake(self, object_id: ObjectId) -> None:
+        """Have the owner open an object by telling it which of its sockets are here."""
+        router = self._gateways[-1].router
+        channel = router.channel(object_id)
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        held = channel.sockets() if channel.sockets is not None else []
+        router.post(channel, Attach(0, channel.target, held), lambda _: told.set_result(None))
+        await told
 
-        `classes` are that version's, in place of those of the same keys.
+    def fence(self, stub: Any) -> None:
+        """Let an active object's file name another owner, as if it had been taken over behind the owner's back.
+
+        The next commit of the owner that runs is refused, its event runs again at the next one.
         """
-        old = self.worker
-        self.worker = await self.add_worker(*classes)
-        await self.drain(old)
-        self._workers.remove(old)
-        await old.stop()
-        await self._tell()
-        await self.settle()
+        activation = self._activation(stub)
+        if activation is None or not activation.gate.store.has_file:
+            raise AssertionError(f"{stub!r} must be active and have written")
+        store = activation.gate.store
+        if store.transactions.writing:
+            raise AssertionError(f"an event of {stub!r} is writing: its file is locked against others")
+        store.database.run("UPDATE _do_meta SET epoch = epoch + 1, incarnation = ?1", (uuid.uuid4().hex,))
 
-    async def add_worker(self, *classes: type[DurableObject], told: bool = True) -> LocalWorker:
-        """Another worker over the same files; `classes` take the place of those of the same keys there."""
-        worker = LocalWorker(
-            self.conf,
-            root=self._root,
-            cluster=self.cluster,
-            clock=self.clock,
-            commits=self.commits,
-            catalog=self.catalog,
-            troubles=self.troubles,
-            sockets=self._sockets,
-            classes=registry.replacing(*classes) if classes else registry,
-        )
-        await worker.start()
-        self._workers.append(worker)
-        if told:
-            await self._tell()
-            await self.settle()
-        return worker
-
-    async def drain(self, worker: LocalWorker) -> None:
-        """Have a worker give its objects away."""
-        await asyncio.gather(worker.drain(), self._tell())
-
-    async def add_gateway(self) -> None:
-        """Another gateway; calls and new sockets go through it from now on."""
-        gateway = _LocalGateway(self.conf, self.cluster, self.clock.now)
-        self._gateways.append(gateway)
-        await gateway.directory.refresh()
-        await self.settle()
-
-    async def lose_gateway(self) -> None:
-        """Let the gateway die with all sockets it holds, without a word to their objects; a new one takes its place."""
-        gateway = self._gateways.pop()
-        del self.cluster.gateways[gateway.hub.gateway]
-        gateway.router.close()
-        await self.add_gateway()
-
-    async def _tell(self) -> None:
-        """Everybody learns which workers live."""
-        for directory in [one.directory for one in self._gateways] + [one.directory for one in self._workers]:
-            await directory.refresh()
+    def _activation(self, stub: Any) -> Activation | None:
+        worker = self.owner(stub)
+        return None if worker is None else worker.host.activations[str(_id_of(stub))]
 
     # -- time
 
@@ -210,8 +140,7 @@ class LocalObjects:
         if at is None:
             return False
         self.clock.advance_ms(max(0, at - self.clock.now()))
-        await self.worker.wake_due()
-        await self._until(lambda: self.alarm(stub) != at, f"the alarm of {stub!r} to run")
+        await self._wake_due(lambda: self.alarm(stub) != at, f"the alarm of {stub!r} to run")
         await self._at_rest(stub)
         return True
 
@@ -222,12 +151,22 @@ class LocalObjects:
         """
         self.clock.advance(seconds)
         due = {reference.partition(":")[2] for reference in self._due()}
-        for worker in self._workers:
-            await worker.wake_due()
-        await self._until(lambda: not self._due(), "the alarms that are due to run")
+        await self._wake_due(lambda: not self._due(), "the alarms that are due to run")
         await self._until(lambda: self.commits.holding or not self._sending(due), "what alarms send to leave")
         await self._until(lambda: not self._leaving(), "idle objects to fall asleep")
         await self.settle()
+
+    async def _wake_due(self, over: Callable[[], bool], what: str) -> None:
+        """Have all workers fire what is due, also those that take over meanwhile, until that is over."""
+        deadline = asyncio.get_running_loop().time() + DEADLINE
+        while True:
+            for worker in self.workers:
+                await worker.wake_due()
+            if over():
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(f"waited in vain for {what}")
+            await asyncio.sleep(0.001)
 
     def _due(self) -> list[str]:
         return [reference for reference, at in self.cluster.alarms.items() if at <= self.clock.now()]
@@ -247,57 +186,15 @@ class LocalObjects:
 
     # -- waiting
 
-    async def settle(self) -> None:
-        """Return when everything that has left an object by now has arrived."""
-        await asyncio.sleep(0)  # tasks that the test has just made begin
-        target = Target("", "", None)
-        for gateway in self._gateways:
-            for worker in self._workers:
-                with suppress(
-                    UnavailableError
-                ):  # the expected answer; what was sent before it has arrived before it
-                    await gateway.router.command(worker.id, target, "show")
-        await asyncio.sleep(0)  # who waited for an answer has it
-
     async def _at_rest(self, stub: Any) -> None:
         def rests() -> bool:
-            activation = self.host.activations.get(str(_id_of(stub)))
+            activation = self._activation(stub)
             return activation is None or not (
                 activation.running or activation.mailbox or activation.gate.outbox
             )
 
         await self._until(rests, f"{stub!r} to come to rest")
         await self.settle()
-
-    async def _until(self, reached: Callable[[], bool], what: str) -> None:
-        deadline = asyncio.get_running_loop().time() + DEADLINE
-        while not reached():
-            if asyncio.get_running_loop().time() > deadline:
-                raise TimeoutError(f"waited in vain for {what}")
-            await asyncio.sleep(0.001)
-
-    @property
-    def _root(self) -> Path:
-        return self.conf.data_dir
-
-
-class _LocalGateway:
-    """A gateway without a process of its own."""
-
-    def __init__(self, conf: DurableSettings, cluster: LocalCluster, now: Callable[[], int]) -> None:
-        self.directory = Directory(cast(RedisCluster, cluster))
-        self.hub = Hub(uuid.uuid4().hex, now)
-        self.router = Router(
-            self.hub.gateway,
-            "gateway",
-            self.directory,
-            park_seconds=conf.park_seconds,
-            max_parked=conf.max_parked,
-            effects=self.hub.apply,
-            last_auto_response=self.hub.last_auto_response,
-        )
-        self.hub.router = self.router
-        cluster.gateways[self.hub.gateway] = GatewaySession(self.hub.gateway, os.getpid(), "test")
 
 
 def _id_of(stub: Any) -> ObjectId:

@@ -7,6 +7,8 @@ import contextlib
 import os
 import random
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,18 +18,20 @@ from durable.cluster.alarms import AlarmPoller, RedisAlarmIndex
 from durable.cluster.directory import Directory
 from durable.cluster.endpoint import Endpoint
 from durable.cluster.owners import RedisOwners
-from durable.cluster.redis import RedisCluster, WorkerSession
+from durable.cluster.redis import Notice, RedisCluster, WorkerSession
 from durable.cluster.router import Router
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
-from durable.runtime.activation import Activation
+from durable.runtime.activation import Leave
 from durable.runtime.host import Host
 from durable.runtime.registry import Registry
 from durable.runtime.surroundings import Clocks
+from durable.storage.store import Store
 
 from .clock import LocalClock
 from .cluster import CatalogList, LocalCluster, TroubleList
 from .commits import Commits, GatedPool
+from .crashes import CrashingStore, CrashPoint
 
 FOREVER = 1e9  # seconds
 
@@ -45,6 +49,7 @@ class LocalWorker:
         troubles: told what is wrong with objects.
         sockets: a short directory for the link's Unix socket.
         classes: the object classes it has code for.
+        dies: told where an object's storage has come to, and whose; True when this worker dies there.
 
     Attributes:
         host: the objects.
@@ -63,6 +68,7 @@ class LocalWorker:
         troubles: TroubleList,
         sockets: Path,
         classes: Registry,
+        dies: Callable[[CrashPoint, str], bool],
     ) -> None:
         self.registry = classes
         self.id = uuid.uuid4().hex
@@ -77,6 +83,9 @@ class LocalWorker:
         )
         self._endpoint = Endpoint(self.id, redis)
         self._index = RedisAlarmIndex(redis)
+        self._killed = False
+        self._left_open: list[tuple[Store, asyncio.Future[None] | None]] = []
+        self._dies = dies
         loop = asyncio.get_running_loop()
         self.host = Host(
             conf,
@@ -92,18 +101,31 @@ class LocalWorker:
             remote=self._router,
             troubles=troubles,
             pool=GatedPool(commits, 2, loop.call_soon_threadsafe),
+            open_store=partial(CrashingStore, dies=self._dies_at),
         )
         self.host.stop_ticking()
-        self._poller = AlarmPoller(redis, clock.now, self._is_mine, self.host.wake_for_alarm)
+        self._now = clock.now
 
     def _is_mine(self, object_id: str, class_key: str = "") -> bool:
         chosen = self.directory.place(object_id, class_key)
         return chosen is not None and chosen.worker == self.id
 
+    def _dies_at(self, point: CrashPoint, object_id: str) -> bool:
+        if self._killed or not self._dies(point, object_id):
+            return False
+        self.kill()
+        return True
+
+    def _taken(self, notice: Notice) -> None:
+        if notice.worker != self.id:
+            self.host.taken(notice.object_id, notice.epoch)
+
     async def start(self) -> None:
-        """Listen and register."""
+        """Listen, register, and learn who else is there."""
         await self._endpoint.start(self._address, self.host)
+        self._cluster.listeners[self.id] = self._taken
         self._register("serving")
+        await self.directory.refresh()
 
     def _register(self, state: str) -> None:
         versions = self.registry.versions()
@@ -111,9 +133,10 @@ class LocalWorker:
         self._cluster.workers[self.id] = session
 
     async def wake_due(self) -> None:
-        """Fire what is due, in memory and asleep."""
+        """Fire what is due, in memory and asleep; also what was looked at before, since the clock may stand still."""
         self.host.tick()
-        await self._poller.poll()
+        redis = cast(RedisCluster, self._cluster)
+        await AlarmPoller(redis, self._now, self._is_mine, self.host.wake_for_alarm).poll()
 
     async def drain(self) -> None:
         """Give all objects away; running events finish."""
@@ -121,40 +144,58 @@ class LocalWorker:
         await self.host.drain(FOREVER)
         await self._index.flush()
 
-    async def die(self) -> None:
-        """End as if the process had been killed: nothing more is committed or sent, files stay as they are.
+    def kill(self) -> None:
+        """Stop as if the process had been killed: from now on nothing is committed or sent, files stay as they are.
 
         What was committed stays in each file's log, synced or not, and the file's lock is gone. Code that was running is
         cancelled, which a killed process would not even notice; it can do no more to its storage.
         """
-        del self._cluster.workers[self.id]
+        self._killed = True
+        self._part()
         self.lease.close()
-        await self._endpoint.stop()
-        activations = list(self.host.activations.values())
-        copying = [one.checkpointing for one in activations if one.checkpointing is not None]
-        if copying:
-            await asyncio.wait(copying)  # a thread cannot be killed
-        for activation in activations:
-            _abandon(activation)
+        for activation in list(self.host.activations.values()):
+            if activation.gate.is_open:
+                store, copying = activation.gate.store, activation.checkpointing
+                activation.gate.close()
+                if copying is None or copying.done():
+                    copying = None
+                    _let_go(store)
+                self._left_open.append((store, copying))
+            activation.leave(Leave.LOST)
+
+    async def die(self) -> None:
+        """Be killed, if it is not yet, and let go of what a dead process does not keep."""
+        if not self._killed:
+            self.kill()
+        for store, copying in self._left_open:
+            if copying is not None:  # a thread cannot be killed
+                await asyncio.wait({copying})
+                _let_go(store)
         await self._end()
+        for store, _ in self._left_open:
+            store.log.close()
 
     async def stop(self) -> None:
         """End at once."""
-        self._cluster.workers.pop(self.id, None)
-        await self._endpoint.stop()
+        self._part()
         await self._end()
+
+    def _part(self) -> None:
+        """Be no member of the cluster any more."""
+        self._cluster.workers.pop(self.id, None)
+        self._cluster.listeners.pop(self.id, None)
+        self._endpoint.close()
 
     async def _end(self) -> None:
         await self.host.close_all()
         self._router.close()
 
 
-def _abandon(activation: Activation) -> None:
-    """Close an object's file without the checkpoint that closing would make, and leave the activation without storage."""
-    if not activation.gate.is_open:
-        return
-    store = activation.gate.store
-    activation.gate.close()
+def _let_go(store: Store) -> None:
+    """Close an object's file without the checkpoint that closing would make.
+
+    A sync may still be running: the descriptor of the log stays open until it has ended.
+    """
     with contextlib.suppress(apsw.Error):
         store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     store.database.connection.close(True)

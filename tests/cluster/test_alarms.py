@@ -13,31 +13,6 @@ from .test_ownership import until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 
-async def test_A3_an_alarm_fires_while_its_object_sleeps(service: RunningService) -> None:
-    async with objects_of(service):
-        probe = Probe.namespace.get_by_name("sleeper")
-        due = await probe.wake_in(2500)  # five times its idle time: it is evicted well before
-        await asyncio.sleep(3.4)
-        [[scheduled, fired]] = await probe.alarms()
-        assert scheduled == due
-        assert 0 <= fired - due < 1000
-
-
-async def test_A3_an_alarm_survives_kill_9_of_its_worker(service: RunningService) -> None:
-    async with objects_of(service):
-        probe = Probe.namespace.get_by_name("orphan")
-        due = await probe.wake_in(1000)
-        for pid in service.worker_pids():
-            service.kill(pid)
-
-        async def fired() -> list[list[int]]:
-            return await probe.alarms()
-
-        [[scheduled, when]] = await until(fired)  # type: ignore[misc]
-        assert scheduled == due
-        assert when >= due
-
-
 async def test_A3_an_alarm_that_was_due_while_the_service_was_down_fires_once_at_its_start(
     service: RunningService,
 ) -> None:

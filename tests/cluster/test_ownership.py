@@ -164,20 +164,6 @@ async def test_O7_calls_wait_for_redis_and_go_on_by_themselves(service: RunningS
         assert await probe.add() == 5
 
 
-async def test_O2_two_hundred_first_calls_through_two_processes_meet_one_instance(
-    service: RunningService,
-) -> None:
-    async with objects_of(service) as one, objects_of(service) as other:
-        from durable.core import codec
-
-        object_id = Probe.namespace.id_from_name("crowd")
-        arguments = codec.encode([[], {}])
-        answers = await asyncio.gather(
-            *(client.call(object_id, "add", arguments) for _ in range(100) for client in (one, other))
-        )
-        assert sorted(codec.decode(answer) for answer in answers) == list(range(1, 201))
-
-
 async def test_O5_a_spare_worker_takes_over_at_once_and_another_waits_soon(service: RunningService) -> None:
     def spare() -> int | None:
         return next((child.pid for child in service.record().children if child.name == "spare worker"), None)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,15 +59,6 @@ async def asleep(service: RunningService, room: str) -> None:
         await until(is_asleep)
 
 
-async def test_W2_a_socket_stays_open_while_its_object_sleeps(service: RunningService) -> None:
-    async with chat(service, "quiet") as alice, chat(service, "quiet") as bob:
-        await say(alice, "before")
-        assert await hear(bob) == "before"
-        await asleep(service, "quiet")
-        await say(bob, "after")
-        assert await hear(alice) == "after"
-
-
 async def test_W3_sockets_stay_open_and_frames_in_order_when_all_workers_are_killed(
     service: RunningService,
 ) -> None:
@@ -83,15 +72,6 @@ async def test_W3_sockets_stay_open_and_frames_in_order_when_all_workers_are_kil
         assert [await hear(bob) for _ in range(20)] == [str(number) for number in range(1, 21)]
         await say(bob, "still here")
         assert await hear(alice) == "still here"
-
-
-async def test_W3_sockets_stay_open_when_workers_are_drained(service: RunningService) -> None:
-    async with chat(service, "moving") as alice, chat(service, "moving") as bob:
-        for round_, pid in enumerate(service.worker_pids()):
-            os.kill(pid, signal.SIGTERM)
-            for number in range(10):
-                await say(alice, f"{round_}.{number}")
-            assert [await hear(bob) for _ in range(10)] == [f"{round_}.{number}" for number in range(10)]
 
 
 async def test_W6_the_sockets_of_a_killed_gateway_are_closed_also_while_their_object_sleeps(

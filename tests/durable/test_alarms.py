@@ -11,7 +11,7 @@ from durable.core import codec
 from durable.core.alarms import retry_delay
 from durable.errors import StorageLimitError
 from durable.runtime.alarms import RUN_ALARM
-from durable.testing import LocalObjects
+from durable.testing import CrashPoint, LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
 
@@ -403,3 +403,28 @@ async def test_A4_an_alarm_that_waits_while_its_object_is_put_to_sleep_runs_once
     assert [retries for _, retries in rings.infos] == [0]
     await local.run_alarm(lab())
     assert [retries for _, retries in rings.infos] == [0, 1]
+
+
+async def test_A3_an_alarm_whose_call_was_answered_by_the_next_owner_is_found_when_that_one_dies_too(
+    local: LocalObjects, rings: Rings
+) -> None:
+    async with local.crash_at(CrashPoint.BEFORE_SYNC, lab()):
+        due = await set_alarm(10)  # the first owner died before anybody else knew
+    await local.crash()
+    assert not local.is_active(lab())
+    assert local.alarm(lab()) == due
+    await local.advance(10)
+    assert rings.infos == [(due, 0)]
+
+
+async def test_A3_it_runs_at_the_worker_where_its_object_sleeps_though_placement_has_changed(
+    local: LocalObjects, rings: Rings
+) -> None:
+    due = await set_alarm(10)
+    await local.evict(lab())
+    owner = local.worker
+    while owner.directory.place(str(lab().id)).worker == owner.id:  # type: ignore[attr-defined, union-attr]
+        await local.add_worker()
+    await local.advance(10)
+    assert rings.infos == [(due, 0)]
+    assert str(lab().id) in owner.host.activations  # type: ignore[attr-defined]

@@ -59,6 +59,24 @@ def test_I2_two_names_never_share_an_id(one: str, other: str) -> None:
     assert len(ids) == (1 if one == other else 2)
 
 
+LOOKALIKES = st.text("aA é\u0301e/.\n\0\U0001f989", min_size=0, max_size=8)
+LONG = st.builds(lambda text, times: text * times, LOOKALIKES, st.sampled_from((1, 128, 129, 256, 257, 512)))
+
+
+@given(st.lists(LOOKALIKES | LONG, min_size=2, max_size=6, unique=True))
+def test_I2_each_name_is_kept_whole_or_refused(names: list[str]) -> None:
+    ids = set()
+    for name in names:
+        if "\0" in name or not 1 <= len(name.encode()) <= 1024:
+            with pytest.raises(InvalidNameError):
+                id_from_name("Room", name)
+            names = [other for other in names if other != name]
+        else:
+            ids.add(id_from_name("Room", name))
+    assert sorted(str(one.name) for one in ids) == sorted(names)
+    assert len({str(one) for one in ids}) == len(names)
+
+
 def test_I3_an_id_comes_back_from_its_text() -> None:
     made = id_from_name("Room", "x")
     assert id_from_string("Room", str(made)) == made

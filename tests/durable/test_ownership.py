@@ -203,6 +203,17 @@ async def test_O4_nothing_is_released_when_the_lease_is_over(local: LocalObjects
     assert await do(stub, get, "key") == 1
 
 
+async def test_O4_an_object_that_was_about_to_be_opened_when_the_lease_ended_is_let_go(
+    local: LocalObjects,
+) -> None:
+    await lab().increment()
+    await local.evict(lab())
+    assert local.host.wake_for_alarm(lab().id)  # type: ignore[attr-defined]
+    async with asyncio.timeout(5):
+        await local.host.drop_all()
+    assert await lab().increment() == 2
+
+
 async def test_O5_the_next_call_finds_every_acknowledged_write(local: LocalObjects) -> None:
     acknowledged = 0
     for _ in range(5):

@@ -62,8 +62,10 @@ def test_S2_list_is_what_a_sorted_dict_would_give(storage: Any, data: st.DataObj
     items = data.draw(st.dictionaries(KEYS, st.integers(), max_size=12))
     storage.delete(*storage.list())
     storage.put_many(items)
+    beginnings = [key[:length] for key in items for length in range(1, len(key) + 1)]
+    bound = BOUND | st.sampled_from(beginnings) if beginnings else BOUND
     for _ in range(6):
-        prefix, start, after, end = (data.draw(BOUND) for _ in range(4))
+        prefix, start, after, end = (data.draw(bound) for _ in range(4))
         if data.draw(st.booleans()):
             start = None
         else:
