@@ -7,7 +7,6 @@ certainly without effect) or "unknown" (no answer, or one that says so: it may h
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +20,8 @@ Values = dict[str, Any]
 class Operation(msgspec.Struct, frozen=True, tag="operation"):
     """Something a client asked for, from the moment it began to ask until it knew the outcome.
 
-    `problems` are the visible failures on the way, in words; an operation that is repeated under one identity may have
-    several and still be "ok".
+    One that is repeated under one identity may have had visible failures on the way, which are records of their own, and
+    still be "ok". `sent` has the times at which it was sent, where it may be sent more than once.
     """
 
     client: str
@@ -33,7 +32,16 @@ class Operation(msgspec.Struct, frozen=True, tag="operation"):
     outcome: Outcome
     argument: Values = {}
     result: Values = {}
-    problems: tuple[str, ...] = ()
+    sent: tuple[float, ...] = ()
+
+
+class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
+    """A failure that a client saw, in words."""
+
+    client: str
+    object: str
+    at: float
+    what: str
 
 
 class Frame(msgspec.Struct, frozen=True, tag="frame"):
@@ -81,7 +89,7 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     client: str = ""
 
 
-Record = Operation | Frame | SocketEvent | Injection | Stored
+Record = Operation | Trouble | Frame | SocketEvent | Injection | Stored
 
 
 class Pending:
@@ -93,13 +101,12 @@ class Pending:
         self.kind = kind
         self.argument = argument
         self.invoked = history.clock()
+        self.sent: list[float] = []
         self._history = history
-        self._problems: list[str] = []
 
     def trouble(self, problem: str) -> None:
         """A visible failure that is not the end of it: the client will ask again under the same identity."""
-        self._problems.append(problem)
-        self._history.troubled(problem)
+        self._history.troubled(self.client, self.object, problem)
 
     def ok(self, **result: Any) -> None:
         """It was acknowledged."""
@@ -127,7 +134,7 @@ class Pending:
                 outcome,
                 self.argument,
                 result,
-                tuple(self._problems),
+                tuple(self.sent),
             ),
         )
 
@@ -143,7 +150,6 @@ class History:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.records: list[Record] = []
         self.clock = clock
-        self.troubles: dict[str, list[float]] = defaultdict(list)
         self._last_ok: dict[str, float] = {}
         self._pending: dict[int, Pending] = {}
         self._file = path.open("wb")
@@ -168,9 +174,9 @@ class History:
             self._last_ok[operation.object] = operation.ended
         self.note(operation)
 
-    def troubled(self, problem: str) -> None:
+    def troubled(self, client: str, object_name: str, problem: str) -> None:
         """A client saw a failure."""
-        self.troubles[problem].append(self.clock())
+        self.note(Trouble(client, object_name, self.clock(), problem))
 
     def last_ok(self, object_name: str) -> float:
         """When an operation on the object was acknowledged last; 0 when none was."""

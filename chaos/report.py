@@ -11,7 +11,7 @@ import msgspec
 
 from .checker import Finding
 from .faults import FAULTS
-from .history import Injection, Operation, Record, SocketEvent
+from .history import Injection, Operation, Record, SocketEvent, Trouble
 from .run import Outcome
 from .schedule import Schedule
 
@@ -27,6 +27,7 @@ class Row(msgspec.Struct):
     seconds: float = 0.0
     acknowledged: int = 0
     unknown: int = 0
+    sent_again: int = 0
     lost: int = 0
     doubled: int = 0
     out_of_order: int = 0
@@ -107,7 +108,9 @@ def _count(rows: dict[str, Row], windows: Sequence[Injection], records: Iterable
             name = _fault_at(windows, record.ended)
             rows[name].acknowledged += record.outcome == "ok"
             rows[name].unknown += record.outcome == "unknown"
-            failed[name].update(record.problems)
+            rows[name].sent_again += max(0, len(record.sent) - 1)
+        elif isinstance(record, Trouble):
+            failed[_fault_at(windows, record.at)][record.what] += 1
         elif isinstance(record, SocketEvent) and record.event == "lost":
             rows[_fault_at(windows, record.at)].sockets_dropped += 1
     for name, row in rows.items():
@@ -161,6 +164,7 @@ def table(report: Report) -> str:
     lines = [head + f"{'pause s':>9}{'own lag':>9}  details", "-" * 120]
     for row in report.rows:
         details = [f"{count} x {kind}" for kind, count in row.failed.items()]
+        details += [f"{row.sent_again} sent again"] if row.sent_again else []
         details += [f"{name} {figure:.2f}" for name, figure in row.figures.items()]
         line = f"{row.fault:<22}{row.times or '':>6}{row.acknowledged:>8}{row.lost:>6}{row.doubled:>5}{row.out_of_order:>6}"
         line += f"{row.unknown:>6}{sum(row.failed.values()):>6}{row.sockets_dropped:>6}"

@@ -15,6 +15,7 @@ from .history import History, Injection, Record
 from .probe.inside import ORDERS_NAME, Orders
 from .schedule import Schedule, Step
 from .service import Service, ServiceFailedError, until
+from .volume import SmallDisk, small_disk
 from .workloads.alarms import Alarms
 from .workloads.counters import Counters
 from .workloads.limiter import Limiter
@@ -63,6 +64,11 @@ class Outcome:
 
 async def run(options: Options, say: Say) -> Outcome:
     """Run it. Raises ServiceFailedError when the service cannot even be started."""
+    with small_disk(options.data_dir / "disk.image", options.data_dir / "objects") as disk:
+        return await _run_on(disk, options, say)
+
+
+async def _run_on(disk: SmallDisk | None, options: Options, say: Say) -> Outcome:
     history = History(options.history)
     service = Service(options.data_dir, gateways=options.gateways, workers=options.workers)
     stage = Stage(service, history, options.seed)
@@ -80,7 +86,7 @@ async def run(options: Options, say: Say) -> Outcome:
         clients = [asyncio.create_task(client) for workload in workloads for client in workload.drive()]
         await until(lambda: all(map(history.last_ok, stage.objects)), 30.0, "every client begins")
         begun = history.clock()
-        site = Site(stage, Orders(options.data_dir / ORDERS_NAME), rooms.objects, crowd=options.crowd)
+        site = Site(stage, Orders(options.data_dir / ORDERS_NAME), rooms.objects, disk, crowd=options.crowd)
         for step in options.schedule.steps:
             await asyncio.sleep(max(0.0, begun + step.at - history.clock()))
             say(f"{history.clock() - begun:6.1f} s  {step.fault}: {FAULTS[step.fault].about}")

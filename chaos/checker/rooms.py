@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from chaos.history import Frame, Operation, Record, Stored
 
@@ -63,13 +64,19 @@ def _check_messages(name: str, said: Sequence[Operation], final: Stored) -> Iter
         if one.argument["id"] in place:
             by_sender[one.client].append(one)
     for sender, theirs in by_sender.items():
-        newest = 0
-        for one in sorted(theirs, key=lambda one: one.argument["n"]):
-            seq = place[one.argument["id"]]
-            if seq < newest:
-                detail = f"{sender}'s message {one.argument['id']} is number {seq}, after {newest}"
-                yield Finding("reordered", name, one.ended, detail)
-            newest = max(newest, seq)
+        theirs.sort(key=lambda one: one.sent)
+        for before, after in pairwise(theirs):
+            earlier, later = place[before.argument["id"]], place[after.argument["id"]]
+            if later < earlier and _in_order(before, after):
+                detail = f"{sender}'s message {after.argument['id']} is number {later}, before {earlier}"
+                yield Finding("reordered", name, after.ended, detail)
+
+
+def _in_order(before: Operation, after: Operation) -> bool:
+    """Whether each sending of one was followed by one of the other, and none came between: only then is there an order to keep."""
+    if before.sent[-1] < after.sent[0]:
+        return True
+    return len(before.sent) == len(after.sent) and all(map(float.__lt__, before.sent, after.sent))
 
 
 def _check_elements(name: str, drawn: Sequence[Operation], final: Stored) -> Iterator[Finding]:

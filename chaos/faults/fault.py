@@ -9,6 +9,7 @@ from chaos.clients import Client
 from chaos.history import History
 from chaos.probe.inside import Order, Orders
 from chaos.service import Service, ServiceFailedError
+from chaos.volume import SmallDisk
 from chaos.workloads.counters import KEYED, PLAIN
 from chaos.workloads.workload import Stage
 from durable.cluster.processes import ProcessIdentity, identify
@@ -21,12 +22,15 @@ class Site:
     """Where faults strike.
 
     Attributes:
-        full_disk: fills and frees the disk of the objects, where the run could make one of its own.
+        disk: the disk of the objects' files, where the run could make one of its own.
         crowd: how many clients a crowd has.
     """
 
-    def __init__(self, stage: Stage, orders: Orders, rooms: list[str], *, crowd: int) -> None:
+    def __init__(
+        self, stage: Stage, orders: Orders, rooms: list[str], disk: SmallDisk | None, *, crowd: int
+    ) -> None:
         self.stage = stage
+        self.disk = disk
         self.crowd = crowd
         self._rooms = rooms
         self._orders = orders

@@ -23,10 +23,12 @@ PEOPLE = 3
 SAY_PACE = 0.12
 DRAW_EVERY = 4
 MAX_UNACKNOWLEDGED = 20
-ASK_AGAIN_SECONDS = 10.0
-"""A frame without an acknowledgement for so long is sent again on the same connection; its id makes that harmless."""
+INSIST_SECONDS = 5.0
+"""A frame without an acknowledgement for so long is sent again on the same connection; its id makes that harmless. An
+acknowledgement may be lost with the owner that should have sent it, like a broadcast."""
 SYNC_SECONDS = 0.5
 SETTLE_SECONDS = 30.0
+WELCOME_SECONDS = 45.0
 SNAPSHOT_MESSAGES = 100
 """A snapshot has the newest messages only; with fewer it is complete."""
 SHARED = "shared"
@@ -81,14 +83,16 @@ class Person:
         self._chance = stage.chance(name)
         self._connection = 0
         self._said = 0
-        self._unacknowledged: dict[str, tuple[Pending, str, float]] = {}
+        self._unacknowledged: dict[
+            str, tuple[Pending, str]
+        ] = {}  # in the order in which they were first sent
         self._repeated: set[str] = set()
         self._messages: set[str] = set()
         self._newest = 0  # every number up to here is known
         self._floor = 0  # messages up to here were never told
         self._versions: dict[str, int] = {}
         self._asked = 0.0
-        self._welcomes = 0
+        self._welcomes = 0  # on this connection
 
     # -- coming and going
 
@@ -105,15 +109,17 @@ class Person:
                     if await self._stay(socket):
                         return
             except (OSError, InvalidHandshake, TimeoutError, WebSocketException):
-                self._stage.history.troubled("no socket")
+                self._stage.history.troubled(self.name, self._slug, "no socket")
             await asyncio.sleep(self._chance.uniform(*COME_BACK_SECONDS))
 
     async def _stay(self, socket: ClientConnection) -> bool:
         """Speak and listen on one connection; whether everything is settled."""
         Person._connections += 1
         self._connection = Person._connections
+        self._welcomes = 0
         self._note("open")
         talking = asyncio.create_task(self._talk(socket))
+        talking.add_done_callback(lambda done: self._gave_up(done, socket))
         try:
             async for text in socket:
                 if text == "pong":
@@ -127,13 +133,18 @@ class Person:
             await asyncio.gather(talking, return_exceptions=True)
         if not settled:
             self._note("lost", socket.close_code or 1006)
-            self._stage.history.troubled(f"socket closed with {socket.close_code or 1006}")
             return False
         held = {"messages": sorted(self._messages), "floor": self._floor}
         history = self._stage.history
         history.note(Stored(self._slug, "held", history.clock(), held, self.name))
         self._note("closed")
         return True
+
+    def _gave_up(self, talking: asyncio.Task[None], socket: ClientConnection) -> None:
+        """Who cannot go on with a connection tries another."""
+        if not talking.cancelled() and isinstance(error := talking.exception(), ServiceFailedError):
+            self._stage.history.troubled(self.name, self._slug, str(error))
+            socket.transport.abort()
 
     def _note(self, event: Any, code: int = 0) -> None:
         history = self._stage.history
@@ -142,25 +153,34 @@ class Person:
     # -- speaking
 
     async def _talk(self, socket: ClientConnection) -> None:
-        """Send what has no acknowledgement again, then new frames; at the end wait for what is outstanding."""
-        self._repeated |= set(self._unacknowledged)
-        for frame_id, (pending, frame, _) in list(self._unacknowledged.items()):
-            self._unacknowledged[frame_id] = (pending, frame, self._stage.history.clock())
-            await socket.send(frame)
+        """Once welcomed, send what has no acknowledgement again, then new frames; at the end wait for what is outstanding."""
+        await until(lambda: self._welcomes, WELCOME_SECONDS, "a welcome")
+        await self._send_again(socket)
         while not self._stage.over.is_set():
             if len(self._unacknowledged) < MAX_UNACKNOWLEDGED:
                 await self._say(socket) if self._said % DRAW_EVERY else await self._draw(socket)
-            await self._ask_again(socket)
+            await self._insist(socket)
             await self._stage.pause(SAY_PACE)
-        try:
-            await until(lambda: not self._unacknowledged, SETTLE_SECONDS, "everything is acknowledged")
-            welcomes = self._welcomes
-            await socket.send(json.dumps({"type": "sync", "since": self._newest}))
-            await until(lambda: self._welcomes > welcomes, SETTLE_SECONDS, "a sync is answered")
-            await socket.send("ping")  # its answer tells the listener that this is the end
-        except ServiceFailedError as error:
-            self._stage.history.troubled(f"not settled {error}")
-            await socket.close()
+        begun = self._stage.history.clock()
+        while self._stage.history.pending and self._stage.history.clock() - begun < SETTLE_SECONDS:
+            await self._insist(socket)
+            await asyncio.sleep(SAY_PACE)
+        welcomes = self._welcomes
+        await socket.send(json.dumps({"type": "sync", "since": self._newest}))
+        await until(lambda: self._welcomes > welcomes, WELCOME_SECONDS, "the answer to a sync")
+        await socket.send("ping")  # its answer tells the listener that this is the end
+
+    async def _insist(self, socket: ClientConnection) -> None:
+        """Send everything again, in order, when the oldest has waited too long."""
+        oldest = next(iter(self._unacknowledged.values()), None)
+        if oldest is not None and self._stage.history.clock() - oldest[0].sent[-1] > INSIST_SECONDS:
+            await self._send_again(socket)
+
+    async def _send_again(self, socket: ClientConnection) -> None:
+        self._repeated |= set(self._unacknowledged)
+        for pending, frame in list(self._unacknowledged.values()):
+            pending.sent.append(self._stage.history.clock())
+            await socket.send(frame)
 
     async def _say(self, socket: ClientConnection) -> None:
         self._said += 1
@@ -198,17 +218,9 @@ class Person:
 
     async def _send(self, socket: ClientConnection, frame_id: str, pending: Pending, frame: Any) -> None:
         text = json.dumps(frame)
-        self._unacknowledged[frame_id] = (pending, text, self._stage.history.clock())
+        self._unacknowledged[frame_id] = (pending, text)
+        pending.sent.append(self._stage.history.clock())
         await socket.send(text)
-
-    async def _ask_again(self, socket: ClientConnection) -> None:
-        now = self._stage.history.clock()
-        for frame_id, (pending, frame, sent) in list(self._unacknowledged.items()):
-            if now - sent > ASK_AGAIN_SECONDS:
-                pending.trouble("no acknowledgement in time")
-                self._repeated.add(frame_id)
-                self._unacknowledged[frame_id] = (pending, frame, now)
-                await socket.send(frame)
 
     # -- listening
 
@@ -260,7 +272,7 @@ class Person:
         for element in elements:
             known = self._versions.get(element["id"], 0)
             self._versions[element["id"]] = max(known, element["version"])
-            for frame_id, (pending, _, _) in list(self._unacknowledged.items()):
+            for frame_id, (pending, _) in list(self._unacknowledged.items()):
                 drawn = (pending.argument.get("element"), pending.argument.get("version"))
                 same_nonce = pending.argument.get("nonce") == element["versionNonce"]
                 if drawn == (element["id"], element["version"]) and same_nonce:
@@ -280,7 +292,7 @@ class Person:
         if known is not None:
             known[0].fail(problem)
         else:
-            self._stage.history.troubled(problem)
+            self._stage.history.troubled(self.name, self._slug, problem)
 
     def _made(self, frame_id: str) -> bool:
         """Whether the number in an acknowledgement is that frame's own: a drawing that did not win gets the newest one."""
