@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import lt
 
 from chaos.history import Frame, Operation, Record, Stored
 
@@ -76,7 +77,7 @@ def _in_order(before: Operation, after: Operation) -> bool:
     """Whether each sending of one was followed by one of the other, and none came between: only then is there an order to keep."""
     if before.sent[-1] < after.sent[0]:
         return True
-    return len(before.sent) == len(after.sent) and all(map(float.__lt__, before.sent, after.sent))
+    return len(before.sent) == len(after.sent) and all(map(lt, before.sent, after.sent))
 
 
 def _check_elements(name: str, drawn: Sequence[Operation], final: Stored) -> Iterator[Finding]:
