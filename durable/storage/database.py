@@ -109,6 +109,7 @@ class Database:
         connection.set_wal_hook(self._logged)  # also switches SQLite's own checkpoints off
 
     def _open_file(self) -> None:
+        connection: apsw.Connection | None = None
         try:
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
@@ -122,37 +123,59 @@ class Database:
                     f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}"
                 ).fetchall()
         except apsw.Error as error:
-            self._abandon()
+            if connection is not None:
+                with suppress(apsw.Error):
+                    connection.close(True)
             raise open_error(error) from error
-
-    def _abandon(self) -> None:
-        with suppress(AttributeError, apsw.Error):
-            self.connection.close(True)
 
     def materialise(self) -> None:
         """Turn the database in memory into a file (not yet synced) and go on there.
 
-        Raises FencedError when somebody else has made the file meanwhile.
+        Raises FencedError when somebody else has made the file meanwhile, and StorageError when it cannot be made or opened;
+        the database is then in memory as before.
         """
+        memory = self.connection
         with self.trusted():
-            image = bytearray(self.connection.serialize("main"))
+            image = bytearray(memory.serialize("main"))
         image[18] = image[19] = 2  # "write-ahead log" in SQLite's header: the file opens in WAL mode at once
-        self.connection.close(True)
+        try:
+            created = self._create(image)
+        except OSError as error:
+            raise StorageError(f"this object's file could not be made: {error.strerror}") from error
+        with suppress(FileNotFoundError):
+            Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+        try:
+            self._open_file()
+        except StorageError:
+            # The file is ours and stays: whoever opens it next finds it empty, and it should be whole by then.
+            with suppress(OSError):
+                os.fsync(created)
+            os.close(created)
+            self._adopt(memory)
+            self.in_memory = True
+            raise
+        self.created_fd = created
+        memory.close(True)
+
+    def _create(self, image: bytearray) -> int:
+        """Make the file in one step; its descriptor. Raises OSError, or FencedError when there is one."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-        self.created_fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             view = memoryview(image)
             while view:
-                view = view[os.write(self.created_fd, view) :]
+                view = view[os.write(descriptor, view) :]
             os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
         except FileExistsError:
+            os.close(descriptor)
             raise FencedError("another owner has created this object's storage") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
         finally:
             draft.unlink()
-        with suppress(FileNotFoundError):
-            Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
-        self._open_file()
+        return descriptor
 
     def close(self) -> None:
         """Checkpoint everything into the main file, truncate the log, and let go of the file."""
