@@ -41,6 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--hurry", action="store_true", help="strike again as soon as the last fault is over")
     parser.add_argument("--plan", action="store_true", help="print the schedule and stop")
     return parser
 
@@ -73,6 +74,7 @@ def main() -> int:
         gateways=asked.gateways,
         workers=asked.workers,
         crowd=asked.crowd,
+        hurry=asked.hurry,
     )
     try:
         outcome = asyncio.run(run(options, lambda line: print(line, flush=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,10 +43,12 @@ class Row(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """Everything that a run has shown."""
+    """Everything that a run has shown. `load` is the machine's load average at the end, for the figures that depend on it."""
 
     seed: int
     seconds: float
+    processors: int
+    load: float
     schedule: list[tuple[float, str]]
     left_out: tuple[str, ...]
     rows: list[Row]
@@ -86,7 +89,15 @@ def make(schedule: Schedule, seed: int, outcome: Outcome, findings: Sequence[Fin
     broken = [*outcome.broken, *(f"{row.fault}: {what}" for row in rows.values() for what in row.broken)]
     steps = [(step.at, step.fault) for step in schedule.steps]
     return Report(
-        seed, round(outcome.seconds, 1), steps, schedule.left_out, list(rows.values()), list(findings), broken
+        seed,
+        round(outcome.seconds, 1),
+        os.cpu_count() or 1,
+        round(os.getloadavg()[0], 1),
+        steps,
+        schedule.left_out,
+        list(rows.values()),
+        list(findings),
+        broken,
     )
 
 
@@ -176,7 +187,7 @@ def table(report: Report) -> str:
     if report.left_out:
         lines.append(f"not run, for want of time: {', '.join(report.left_out)}")
     lines.append(
-        f"seed {report.seed}, {report.seconds:g} s: "
+        f"seed {report.seed}, {report.seconds:g} s, {report.processors} processors, load {report.load:g}: "
         + ("everything that was promised held" if report.passed else "NOT everything that was promised held")
     )
     return "\n".join(lines)

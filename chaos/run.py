@@ -24,6 +24,7 @@ from .workloads.workload import Stage, Workload
 
 RECOVERED_WITHIN = 45.0
 CALM_SECONDS = 1.0
+BREATH_SECONDS = 0.3
 SETTLED_WITHIN = 90.0
 LAG_STEP = 0.05
 
@@ -40,6 +41,7 @@ class Options:
         data_dir: an empty directory for the service.
         history: where the records go.
         crowd: clients that come back at once.
+        hurry: the next fault comes as soon as the last is over, not at its time.
     """
 
     schedule: Schedule
@@ -49,6 +51,7 @@ class Options:
     gateways: int = 2
     workers: int = 2
     crowd: int = 2000
+    hurry: bool = False
 
 
 @dataclass(slots=True)
@@ -88,7 +91,8 @@ async def _run_on(disk: SmallDisk | None, options: Options, say: Say) -> Outcome
         begun = history.clock()
         site = Site(stage, Orders(options.data_dir / ORDERS_NAME), rooms.objects, disk, crowd=options.crowd)
         for step in options.schedule.steps:
-            await asyncio.sleep(max(0.0, begun + step.at - history.clock()))
+            wait = begun + step.at - history.clock()
+            await asyncio.sleep(BREATH_SECONDS if options.hurry else max(0.0, wait))
             say(f"{history.clock() - begun:6.1f} s  {step.fault}: {FAULTS[step.fault].about}")
             await _strike(site, step, say)
         await asyncio.sleep(CALM_SECONDS)

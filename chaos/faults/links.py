@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from chaos.probe.inside import LinkFault, Order
 
-from .fault import BUSY, Fault
+from .fault import Fault
 
 
 class _Link(Fault):
@@ -21,7 +21,7 @@ class _Link(Fault):
         """Tell one process; the next message that reaches it is hit."""
         service = self.site.service
         gateway = service.any_of("gateway", self.chance)
-        side = gateway if self.chance.random() < 0.5 else await self.site.owner(self.chance.choice(BUSY))
+        side = gateway if self.chance.random() < 0.5 else await self.site.busy_worker(self.chance)
         self.site.order(Order(pids=(side.pid,), link=self.what, seconds=self.seconds))
 
     async def heal(self) -> None:

@@ -16,7 +16,7 @@ from chaos.clients import Answer
 from chaos.service import ServiceFailedError, until
 from durable.cluster.processes import ProcessIdentity, identify
 
-from .fault import BUSY, Fault
+from .fault import Fault
 
 PAST_LEASE_SECONDS = 5.5  # the lease of chaos.settings is 4 s
 ASLEEP_WITHIN = 15.0
@@ -34,7 +34,7 @@ class _OneProcess(Fault):
     async def _choose(self) -> ProcessIdentity:
         """Of the workers the owner of a busy object, so that somebody notices."""
         if self.role == "worker":
-            return await self.site.owner(self.chance.choice(BUSY))
+            return await self.site.busy_worker(self.chance)
         return self.site.service.any_of(self.role, self.chance)
 
     async def inject(self) -> None:

@@ -49,6 +49,7 @@ class FlushRedis(_RedisFault):
     """Everything in it is gone."""
 
     name, about = "flush-redis", "FLUSHALL"
+    hold, cost = 2.0, 4.0  # sessions find out at their next renewal
 
     async def inject(self) -> None:
         """Flush it."""
@@ -64,7 +65,7 @@ class OldRedis(_RedisFault):
     """It comes back as it was before owners changed."""
 
     name, about = "old-redis", "Redis restarted from an old snapshot, after owners have changed"
-    cost = 6.0
+    hold, cost = 2.0, 7.0
 
     async def inject(self) -> None:
         """Copy its files, let a worker die, put the copy back and kill the server."""

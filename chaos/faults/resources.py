@@ -9,7 +9,7 @@ from pathlib import Path
 from chaos.clients import Answer
 from durable.cluster.processes import ProcessIdentity, is_alive
 
-from .fault import BUSY, Fault
+from .fault import Fault
 
 NEW_COUNTERS = 20
 SPARE_DESCRIPTORS = 2
@@ -54,7 +54,7 @@ class FewDescriptors(_Limited):
 
     async def inject(self) -> None:
         """Leave two descriptors, and ask for new objects."""
-        self.victim = await self.site.owner(self.chance.choice(BUSY))
+        self.victim = await self.site.busy_worker(self.chance)
         self._allow(_highest_descriptor(self.victim.pid) + 1 + SPARE_DESCRIPTORS)
         client = self.site.client()
         names = [f"few-{self.chance.getrandbits(32)}" for _ in range(NEW_COUNTERS)]
@@ -71,7 +71,7 @@ class LittleMemory(_Limited):
 
     async def inject(self) -> None:
         """Leave a MiB, and send large calls to its objects."""
-        self.victim = await self.site.owner(self.chance.choice(BUSY))
+        self.victim = await self.site.busy_worker(self.chance)
         self._allow(_address_space(self.victim.pid) + SPARE_BYTES)
         client = self.site.client()
         names = [f"large-{self.chance.getrandbits(32)}" for _ in range(LARGE_CALLS)]

@@ -8,7 +8,7 @@ from chaos.probe.inside import Order, SyncFault
 from chaos.service import until
 from durable.cluster.processes import ProcessIdentity, is_alive
 
-from .fault import BUSY, Fault
+from .fault import Fault
 
 SLOW_SECONDS = 2.0
 DIES_WITHIN = 5.0
@@ -22,7 +22,7 @@ class _Sync(Fault):
 
     async def inject(self) -> None:
         """Tell the owner of a busy object."""
-        self.victim = await self.site.owner(self.chance.choice(BUSY))
+        self.victim = await self.site.busy_worker(self.chance)
         self.site.order(Order(pids=(self.victim.pid,), sync=self.what, seconds=SLOW_SECONDS))
 
     async def heal(self) -> None:
