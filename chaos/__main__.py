@@ -42,6 +42,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--hurry", action="store_true", help="strike again as soon as the last fault is over")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the service's data and log also when all held"
+    )
     parser.add_argument("--plan", action="store_true", help="print the schedule and stop")
     return parser
 
@@ -87,7 +90,7 @@ def main() -> int:
     )
     print(report.table(made))
     print(f"written to {RESULTS / name}.json")
-    if made.passed:
+    if made.passed and not asked.keep:
         shutil.rmtree(data_dir)
     else:
         print(f"the service's data and log are kept in {data_dir}")

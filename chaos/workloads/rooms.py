@@ -325,7 +325,7 @@ async def _guest_cookie(base_url: str, slug: str) -> str:
 
 
 async def read_room(port: int, slug: str) -> dict[str, Any]:
-    """Everything in a room: `messages` as (seq, client id), `elements` as (id, version, nonce)."""
+    """Everything in a room: `messages` as [seq, client id], `elements` as [id, version, nonce]."""
     url = f"ws://127.0.0.1:{port}/ws/rooms/{slug}/?name=Reader"
     async with connect(url, proxy=None, open_timeout=45, max_size=None) as socket:
         welcome = await _next(socket, "welcome")
@@ -349,8 +349,8 @@ async def read_room(port: int, slug: str) -> dict[str, Any]:
             pages.insert(0, history["messages"])
             if not history["more"]:
                 break
-    messages = sorted((message["seq"], message["id"]) for page in pages for message in page)
-    drawn = [(element["id"], element["version"], element["versionNonce"]) for element in elements]
+    messages = sorted([message["seq"], message["id"]] for page in pages for message in page)
+    drawn = [[element["id"], element["version"], element["versionNonce"]] for element in elements]
     return {"messages": messages, "elements": drawn}
 
 
