@@ -5,7 +5,7 @@ PYTHON ?= python3
 bootstrap = @$(PYTHON) -m bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format bench lock clean
+.PHONY: help run setup test lint format bench chaos lock clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -27,6 +27,9 @@ format: ## let ruff format and fix what it can
 
 bench: ## measure this machine; results go to benchmarks/results/
 	$(bootstrap) bench $(ARGS)
+
+chaos: ## let faults strike under load and check every promise; SECONDS=60 SEED=1 FAULTS=kill-worker,drain
+	$(bootstrap) chaos $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(SEED),--seed=$(SEED)) $(if $(FAULTS),--faults=$(FAULTS)) $(ARGS)
 
 lock: ## compile the requirements from the ranges in pyproject.toml
 	$(bootstrap) lock

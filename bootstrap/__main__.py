@@ -99,6 +99,13 @@ def bench(*arguments: str) -> None:
     become([PYTHON, "-m", "benchmarks", *arguments], dict(os.environ))
 
 
+def chaos(*arguments: str) -> None:
+    """Run the chaos instrument, on a data directory of its own."""
+    with alone():
+        prepare(DEVELOPMENT)
+    become([PYTHON, "-m", "chaos", *arguments], dict(os.environ))
+
+
 def lock() -> None:
     """Compile the requirements from the ranges in pyproject.toml, keeping the pins that still fit."""
     python.make_venv()
@@ -134,6 +141,7 @@ COMMANDS = {
     "lint": lint,
     "format": tidy,
     "bench": bench,
+    "chaos": chaos,
     "lock": lock,
 }
 

@@ -26,9 +26,9 @@ PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
-DOTTED = re.compile(r"\b(?:durable|rooms|counters|limiter|project|examples)(?:\.[A-Za-z_]\w*)+")
+DOTTED = re.compile(r"\b(?:chaos|durable|rooms|counters|limiter|project|examples)(?:\.[A-Za-z_]\w*)+")
 FILE = re.compile(
-    r"(?<![/\w])((?:durable|rooms|counters|limiter|project|examples|tests)/[\w./-]*)(?:\{([\w,]+)\}([\w./-]*))?"
+    r"(?<![/\w])((?:chaos|durable|rooms|counters|limiter|project|examples|tests)/[\w./-]*)(?:\{([\w,]+)\}([\w./-]*))?"
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 THE_READERS_OWN = {"guests"}
@@ -144,7 +144,7 @@ def test_every_example_has_its_page_and_its_tests() -> None:
 
 def test_nothing_but_tests_depends_on_the_examples() -> None:
     importing = re.compile(r"^\s*(?:from|import) examples\b", re.MULTILINE)
-    packages = ("bootstrap", "durable", "rooms", "counters", "limiter", "project")
+    packages = ("bootstrap", "chaos", "durable", "rooms", "counters", "limiter", "project")
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     assert [str(path) for path in modules if importing.search(path.read_text())] == []
     assert "pycrdt" not in (ROOT / "requirements.txt").read_text()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bootstrap", "durable", "rooms", "counters", "limiter", "project")
+PACKAGES = ("bootstrap", "chaos", "durable", "rooms", "counters", "limiter", "project")
 MODULES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "migrations" not in path.parts
 )

@@ -352,6 +352,7 @@ class Router:
         for channel in list(self._channels.values()):
             if channel.link is link:
                 channel.link = None
+                channel.bounces += 1  # a worker whose links end again and again is asked more and more slowly
                 if channel.sockets is not None and not channel.asleep and not self._closing:
                     # What the owner broadcast last may be lost: let the next owner tell the sockets where it stands.
                     self.post(channel, Attach(0, channel.target, []), _ignore)

@@ -6,6 +6,7 @@ serves all requests of its route: what belongs to a request is in its `Request`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import string
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from durable.conf import durable_settings
-from durable.errors import DurableError
+from durable.errors import DurableError, UnavailableError
 
 from .addresses import client_address
 from .bodies import decode_json, encode
@@ -255,6 +256,9 @@ class HttpConsumer:
             response = _problem_response(problem, request_id)
         except ClientGoneError:
             return
+        except asyncio.CancelledError:  # this process ends; what was asked for may go on elsewhere
+            stopping = UnavailableError("this process is stopping", delivered="unknown")
+            response = _problem_response(problem_from(stopping), request_id)
         except DurableError as error:
             told = problem_from(error, self.declared_errors)
             if told.status >= 500 and not error.overloaded:  # a line for each refusal would add to the load

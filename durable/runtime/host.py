@@ -64,6 +64,9 @@ TICK_SECONDS = 0.25
 OPENING_AT_ONCE = 64
 BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
 FIRST_BUSY_PAUSE = 0.002
+TELL_SECONDS = (
+    1.0  # between two notices to who still holds the file: one may be lost with a Redis that restarts
+)
 LARGE_EFFECTS_BYTES = 4 << 20  # frames of one event beyond this go in several messages
 LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
@@ -198,7 +201,7 @@ class Host:
     async def _claim_and_open(self, activation: Activation) -> Store:
         object_id = activation.object_id
         epoch = await self._owners.claim(object_id, 0)
-        give_up = self.clock() + BUSY_SECONDS
+        begun, told = self.clock(), 0
         delay = FIRST_BUSY_PAUSE
         while True:
             try:
@@ -208,9 +211,13 @@ class Host:
             except NewerSchemaError as error:
                 await self._pass_on(object_id, error)
             except BusyFileError as error:
-                if self.clock() > give_up:
+                waited = self.clock() - begun
+                if waited > BUSY_SECONDS:
                     raise UnavailableError(error.message) from error
-                if delay == FIRST_BUSY_PAUSE:
+                if waited >= told * TELL_SECONDS:
+                    if told:  # it may be another's by now
+                        epoch = await self._owners.claim(object_id, 0)
+                    told += 1
                     await self._owners.tell_taken(object_id, epoch)
                 await asyncio.sleep(delay)
                 delay = min(0.1, delay * 2)
@@ -445,9 +452,12 @@ class Host:
     # -- leaving
 
     def taken(self, object_id: str, epoch: int) -> None:
-        """Another worker says that it owns the object with that epoch: let go of it, if ours is older."""
+        """Another worker owns the object by Redis: let go of it.
+
+        Its epoch may be older than ours, when Redis came back as it was before: it finds a newer one in the file.
+        """
         activation = self.activations.get(object_id)
-        if activation is not None and 0 < activation.epoch < epoch:
+        if activation is not None and activation.epoch:
             activation.leave(Leave.MOVE)
             activation.beside.cancel()  # the next owner waits for the file, not for them
 

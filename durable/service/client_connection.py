@@ -78,6 +78,12 @@ class ClientConnection(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The gateway stops: close with 1012, once; what has been closed may still wait for its client to read."""
+        if not self.transport.is_closing():
+            super().shutdown()
+            self._cut_off_later()
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application has ended, and with it the connection."""
         super().on_task_complete(task)

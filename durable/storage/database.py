@@ -134,6 +134,7 @@ class Database:
         connection.set_wal_hook(self._logged)  # also switches SQLite's own checkpoints off
 
     def _open_file(self) -> None:
+        connection: apsw.Connection | None = None
         try:
             self._inode = self.path.stat().st_ino
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
@@ -152,12 +153,14 @@ class Database:
                 self._empty_cache()
             self._log_is_empty = Path(f"{self.path}-wal").stat().st_size == 0
         except apsw.Error as error:
-            self._abandon()
+            if connection is not None:
+                with suppress(apsw.Error):
+                    connection.close(True)
             raise open_error(error) from error
         except FileNotFoundError:
             raise _busy("this object's file has just been replaced") from None
         if not self.is_at_path():  # replaced by its holder, who has let go of it only now
-            self._abandon()
+            self.connection.close(True)
             raise _busy("this object's file has just been replaced")
 
     def _remove_empty(self) -> None:
@@ -219,43 +222,54 @@ class Database:
             with self.trusted():
                 self._empty_cache()
 
-    def _abandon(self) -> None:
-        with suppress(AttributeError, apsw.Error):
-            self.connection.close(True)
-
     def materialise(self) -> None:
         """Turn the database in memory into a file (not yet synced) and go on there.
 
-        Raises FencedError when somebody else has made the file meanwhile, StorageError when the disk has no room for it;
-        the database in memory is as it was then.
+        Raises FencedError when somebody else has made the file meanwhile, and StorageError when it cannot be made or opened;
+        the database is then in memory as before.
         """
+        memory = self.connection
         with self.trusted():
-            image = bytearray(self.connection.serialize("main"))
+            image = bytearray(memory.serialize("main"))
         image[18:20] = WAL_MODE
-        descriptor = None
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                view = memoryview(image)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-                forget_mark(self.path)
-                os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
-            finally:
-                draft.unlink()
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+            created = self._create(image)
+        except FileExistsError:
+            raise FencedError("another owner has created this object's storage") from None
         except OSError as error:
-            if descriptor is not None:
-                os.close(descriptor)
-            if isinstance(error, FileExistsError):
-                raise FencedError("another owner has created this object's storage") from None
             raise disk_failure(error) from error
-        self.connection.close(True)
-        self.main_fd = descriptor
-        self._open_file()
+        try:
+            self._open_file()
+        except StorageError:
+            # The file is ours and stays: whoever opens it next finds it empty, and it should be whole by then.
+            with suppress(OSError):
+                os.fsync(created)
+            os.close(created)
+            self._adopt(memory)
+            self.in_memory = True
+            raise
+        self.main_fd = created
+        memory.close(True)
+
+    def _create(self, image: bytearray) -> int:
+        """Make the file in one step; its descriptor. Raises OSError, FileExistsError when there is one."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(image)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            forget_mark(self.path)
+            os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
+        except BaseException:
+            os.close(descriptor)
+            raise
+        finally:
+            draft.unlink()
+        with suppress(FileNotFoundError):
+            Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
+        return descriptor
 
     def close(self) -> None:
         """Checkpoint everything into the main file, empty the log, and let go of the file."""

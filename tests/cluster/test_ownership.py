@@ -149,6 +149,39 @@ async def test_O3_counts_stay_exact_when_redis_is_flushed(service: RunningServic
         assert await probe.total() == total
 
 
+async def test_O7_an_object_is_reached_though_redis_came_back_with_an_older_owner(
+    service: RunningService,
+) -> None:
+    async with objects_of(service) as client:
+        probe = Probe.namespace.get_by_name("remembered")
+        object_id = Probe.namespace.id_from_name("remembered")
+        first = client.directory.place(str(object_id))
+        assert first is not None
+        second = next(worker for worker in client.directory.live if worker != first.worker)
+
+        async def record(worker: str, epoch: int) -> None:
+            key = f"durable:owner:{{Probe:{object_id}}}"
+            await client.redis._redis.hset(key, mapping={"worker": worker, "epoch": epoch})
+
+        await record(second, 7)
+        answers = [await probe.add()]
+        await record(first.worker, 3)  # as it was before the object came to its present owner
+        done = asyncio.Event()
+
+        async def keep_busy() -> None:
+            while not done.is_set():
+                answers.append(await probe.add())
+
+        asking = asyncio.create_task(keep_busy())
+        try:
+            async with objects_of(service):  # a process that has not asked for it yet, and so believes Redis
+                answers.append(await asyncio.wait_for(probe.add(), 5.0))
+        finally:
+            done.set()
+            await asking
+        assert sorted(answers) == list(range(1, len(answers) + 1))
+
+
 async def test_O7_calls_wait_for_redis_and_go_on_by_themselves(service: RunningService) -> None:
     async with objects_of(service):
         probe = Probe.namespace.get_by_name("waiting")

@@ -1,16 +1,18 @@
 """One object's file: how it comes to be, is closed, and goes; and when its commits are durable."""
 
 import os
+import resource
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
-from durable.errors import DamagedFileError, StorageError
+from durable.errors import DamagedFileError, FencedError, StorageError
 from durable.identity import id_from_name
 from durable.storage import durability
 from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, template
@@ -184,6 +186,60 @@ def test_S9_another_objects_file_is_not_taken_for_ones_own(tmp_path: Path, pool:
     object_path(tmp_path, id_from_name("Lab", "other")).rename(file_of(tmp_path))
     with pytest.raises(DamagedFileError, match="does not name it"):
         open_store(tmp_path, pool)
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """This process may open so many files more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + count + 2, limits[1]))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors by /proc")
+def test_S9_a_file_that_cannot_be_made_fails_the_event_and_not_the_next(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    with descriptors_left(0), pytest.raises(StorageError, match="Too many open files"):
+        store.kv.put_many({"key": 1})
+    store.transactions.rollback()
+    assert store.kv.get("key") is None
+    assert not store.has_file
+    store.kv.put_many({"key": 2})
+    assert store.commit() == 1
+    assert store.kv.get("key") == 2
+    store.abandon()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors by /proc")
+def test_S9_a_file_that_was_made_and_cannot_be_opened_is_opened_by_the_next_owner(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    with descriptors_left(1), pytest.raises(StorageError, match="could not be opened"):
+        store.kv.put_many({"key": 1})
+    store.transactions.rollback()
+    assert store.kv.get("key") is None
+    with pytest.raises(FencedError):
+        store.kv.put_many({"key": 2})
+    store.abandon()
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 3})
+    assert store.commit() == 1
+    store.abandon()
 
 
 def test_S9_a_file_of_another_format_is_refused(tmp_path: Path, pool: SyncPool) -> None:

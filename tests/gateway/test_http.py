@@ -1,5 +1,6 @@
 """The lean HTTP consumer: bodies, methods, hosts, origins, ids and problems, over real ASGI calls."""
 
+import asyncio
 import contextlib
 from typing import Any
 from urllib.parse import quote
@@ -346,3 +347,31 @@ async def test_a_query_that_is_not_utf8_is_400() -> None:
         answer = await http.get(httpx.URL("http://localhost", raw_path=b"/echo/a?q=%ff"))
         assert_problem(answer, 400, "bad_query")
         assert (await http.get("/echo/a?q=1&q=2&r")).json()["query"] == {"q": "2", "r": ""}
+
+
+async def test_a_request_under_way_when_the_process_ends_is_told_that_nobody_knows() -> None:
+    class Waiting(HttpConsumer):
+        """Never done."""
+
+        async def get(self, request: Request) -> Response:
+            begun.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    begun, sent = asyncio.Event(), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
+    serving = asyncio.create_task(Waiting()(scope, receive, send))
+    await begun.wait()
+    serving.cancel()  # what uvicorn does with requests that outlast its patience
+    await serving
+    assert sent[0]["status"] == 503
+    told = msgspec.json.decode(sent[1]["body"])
+    assert (told["code"], told["delivered"]) == ("unavailable", "unknown")

@@ -139,6 +139,18 @@ async def is_listening(port: int) -> bool:
     return True
 
 
+async def test_W11_a_gateway_ends_in_order_though_a_client_does_not_read(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port)) as peer:
+        peer.sendall(HANDSHAKE)
+        assert (await asyncio.to_thread(peer.recv, 4096)).startswith(b"HTTP/1.1 101")
+        peer.sendall(b"\x81\x85\0\0\0\0flood")
+        await asyncio.to_thread(peer.recv, 1)  # it has begun to send; nothing more is read
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await wait_end(gateway, 15) == 0
+    assert gateway.process.stdout is not None
+    assert b"left\n" in gateway.process.stdout.read()
+
+
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(

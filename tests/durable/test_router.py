@@ -1,0 +1,49 @@
+"""The router: what it does when the way to an owner ends."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from durable.cluster.directory import Directory
+from durable.cluster.link import Link, listen
+from durable.cluster.redis import WorkerSession
+from durable.cluster.router import Router
+from durable.core.envelope import LINK_VERSION, Call, Hello
+from durable.errors import UnavailableError
+from durable.identity import id_from_name
+from durable.testing.cluster import LocalCluster
+
+
+async def test_a_worker_whose_links_end_again_and_again_is_asked_more_and_more_slowly(
+    tmp_path: Path,
+) -> None:
+    asked = []
+    often = asyncio.Event()
+
+    def answer(link: Link, message: object) -> None:
+        if isinstance(message, Call):
+            asked.append(time.monotonic())
+            if len(asked) == 7:
+                often.set()
+            link.close()
+
+    def make() -> Link:
+        hello = Hello(LINK_VERSION, "w", "worker")
+        return Link(hello, received=answer, opened=lambda _: None, closed=lambda _: None)
+
+    address = str(tmp_path / "w.sock")
+    server = await listen(address, make)
+    cluster = LocalCluster()
+    cluster.workers["w"] = WorkerSession("w", 1, 1, "here", "serving", 0, address)
+    directory = Directory(cluster)  # type: ignore[arg-type]
+    await directory.refresh()
+    router = Router("me", "client", directory, park_seconds=30.0, max_parked=10)
+    calling = asyncio.create_task(router.call(id_from_name("Lab", "x"), "get", b""))
+    await asyncio.wait_for(often.wait(), 20)
+    assert asked[-1] - asked[0] > 0.3  # 8 + 16 + 32 + 64 + 128 + 200 ms and no less
+    router.close()
+    server.close()
+    with pytest.raises(UnavailableError):
+        await calling
