@@ -1,10 +1,6 @@
 """One live object: opened, fed with events one at a time, put to sleep.
 
-Invariants:
-- One task runs all serial events; nothing else touches the store while that task lives.
-- What an event wants done (its reply, socket operations, outgoing calls) goes through the output gate, after its commit.
-- An event that raises is rolled back, and its instance is discarded, unless it raised ObjectError and had written
-  nothing: memory never disagrees with storage.
+Invariant: one task runs all serial events; nothing else touches the store while that task lives.
 """
 
 from __future__ import annotations
@@ -12,37 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
-
-import apsw
+from typing import TYPE_CHECKING
 
 from durable.core.envelope import Target
-from durable.errors import (
-    DurableError,
-    EventTimeoutError,
-    FencedError,
-    ObjectError,
-    ObjectResetError,
-    SetAsideError,
-    SocketError,
-    StorageError,
-)
+from durable.errors import ObjectResetError, SocketError
 from durable.identity import ObjectId
 from durable.storage.store import Store
-from durable.storage.transactions import outside_event, storage_failure
+from durable.storage.transactions import outside_event
 
-from .alarms import alarm_origin
 from .beside import Beside
 from .calls import ObjectCalls
-from .context import Context
-from .events import DERIVED, Event, MovedError, Operation, current_event
+from .events import Event, MovedError, Operation, current_event
 from .gate import OutputGate
+from .leaving import Leave
 from .mailbox import Mailbox
-from .migrations import migrate
 from .namespace import task_dispatcher
+from .runner import EventRunner
 from .sockets import SocketTable
 from .storage import Storage
-from .troubles import TroubleKind, describe, trouble_of
+from .surroundings import CatalogEntry
+from .troubles import TroubleKind
 
 if TYPE_CHECKING:
     from .host import Host
@@ -51,10 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEADLY = 2  # owners that died in the middle of an event, after which it is not tried again
 EVENTS_PER_TURN = 16  # events handled before the loop gets its turn
 SHRINK_SECONDS = 1.0  # without events, after which memory that a burst has left is given back
-START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before another try, by failures so far
 
 
 class State(Enum):
@@ -65,14 +48,6 @@ class State(Enum):
     ACTIVE = auto()
     LEAVING = auto()
     GONE = auto()
-
-
-class Leave(Enum):
-    """Why an activation ends, and so what becomes of the events that still wait."""
-
-    IDLE = auto()  # evicted: a new activation takes them
-    MOVE = auto()  # drained or transferred: they go to the next owner
-    LOST = auto()  # the lease or the fence is lost: they go to the next owner, nothing more is released
 
 
 class Activation:
@@ -89,7 +64,7 @@ class Activation:
         self.catalogued = False  # a write of this activation that no backup has was noted
         self.took_over = False  # somebody else owned it before
         self.woken_for_alarm = False  # opened because the alarm index said so
-        self.running: Event | None = None
+        self.runner = EventRunner(self)
         self.mailbox = Mailbox(
             kind.max_queue or settings.max_queue, settings.max_queue_bytes, settings.event_timeout
         )
@@ -106,19 +81,14 @@ class Activation:
         self.sockets = SocketTable(self._event_store, self.effect, kind.max_sockets or settings.max_sockets)
         self.idle_seconds = settings.idle_seconds if kind.idle_seconds is None else kind.idle_seconds
         self.event_timeout = settings.event_timeout if kind.event_timeout is None else kind.event_timeout
-        self._instance: DurableObject | None = None
-        self._start_failures = 0
         self._may_shrink = False  # events have used the storage since it was made small
-        self._resume_due = False
-        self._timed_out = False
-        self._abort_reason: str | None = None
         self._leave: Leave | None = None
         self.checkpointing: asyncio.Future[None] | None = (
             None  # uses the file in a thread, also when nobody waits
         )
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
-        self._task = host.loop.create_task(
+        self.task = host.loop.create_task(
             self._live(), name=f"durable:{object_id.class_key}:{object_id.name}"
         )
 
@@ -128,7 +98,7 @@ class Activation:
         """Queue an event; raises OverloadedError."""
         if (
             event.concurrent
-            and self._instance is not None
+            and self.runner.instance is not None
             and self.state is State.ACTIVE
             and self._leave is None
         ):
@@ -147,8 +117,8 @@ class Activation:
         if self._leave is None or why is Leave.LOST:
             self._leave = why
         cancellable = self.state in (State.OPENING, State.ACTIVE)
-        if why is Leave.LOST and cancellable and asyncio.current_task() is not self._task:
-            self._task.cancel()
+        if why is Leave.LOST and cancellable and asyncio.current_task() is not self.task:
+            self.task.cancel()
         self.wake()
 
     @property
@@ -156,6 +126,22 @@ class Activation:
         """The object as the link names it."""
         object_id = self.object_id
         return Target(object_id.class_key, str(object_id), object_id.name)
+
+    def entry(self) -> CatalogEntry:
+        """What the catalog should say of it."""
+        store = self.gate.store
+        alarm = store.metadata.get_alarm()
+        return CatalogEntry(
+            self.object_id.class_key,
+            str(self.object_id),
+            self.object_id.name,
+            store.created_at,
+            self.now(),
+            store.database.size,
+            None if alarm is None else alarm.at,
+            gone=False,
+            changed=self.catalogued and self.kind.backup,
+        )
 
     @property
     def leaving(self) -> bool:
@@ -174,22 +160,10 @@ class Activation:
             and not self.host.alarm_turns.waits(str(self.object_id))
         )
 
-    def abort_running(self, reason: str) -> None:
-        """Discard the instance now: the running event is cancelled and leaves no trace."""
-        if self.running is not None:
-            self.running.deadline = float("-inf")
-            self._abort_reason = reason
-            self._timed_out = True
-            self._task.cancel()
-        else:
-            self._instance = None
-
     def tick(self, now: float) -> None:
         """Now and then: look at the clock and at what could not leave before."""
         if self.running is not None:
-            if now > self.running.deadline:
-                self._timed_out = True
-                self._task.cancel()
+            self.runner.check_deadline(now)
         elif self.state is State.LEAVING:
             self.wake()
         elif self.is_idle(now):
@@ -222,7 +196,7 @@ class Activation:
             if self._leave is None:
                 self._leave = Leave.LOST
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits has to be told
-            self.host.failed(self, self._understood(error))
+            self.host.failed(self, self.runner.understood(error))
         finally:
             self.state = State.LEAVING
             await self._end(why)
@@ -235,7 +209,7 @@ class Activation:
         self.gate.open(store)
         self.sockets.load(store.metadata.sockets())
         self.took_over = resume
-        self._resume_due = resume and len(self.sockets) > 0
+        self.runner.resume_due = resume and len(self.sockets) > 0
 
     async def _serve(self) -> None:
         handled = 0
@@ -250,7 +224,7 @@ class Activation:
                     self.gate.store.shrink()
                 await self._sleep()
                 continue
-            await self._handle(mailbox.take())
+            await self.runner.handle(mailbox.take())
             handled += 1
             if self.gate.is_open and self.gate.store.wants_checkpoint:
                 self.checkpointing = self.host.off_loop(self.gate.store.checkpoint)
@@ -265,7 +239,7 @@ class Activation:
             if event is None:
                 await self._sleep()
             else:
-                await self._handle(event)
+                await self.runner.handle(event)
 
     async def _sleep(self) -> None:
         self._waiter = self.host.loop.create_future()
@@ -274,149 +248,28 @@ class Activation:
         finally:
             self._waiter = None
 
-    # -- one event
+    # -- what events tell us
 
-    async def _handle(self, event: Event) -> None:
-        if not event.moves:
-            event.origin = alarm_origin(self)
-        if event.repeat and self._is_deadly(event):
-            return
-        if self._instance is None and event.needs_instance:
-            try:
-                failure = await self._start_instance(event.origin)
-            except asyncio.CancelledError:
-                event.answer.not_owner(None)
-                raise
-            if failure is not None:
-                for waiting in [event, *self.mailbox.drain()]:
-                    self.gate.fail(waiting, failure)
-                return
-        if event.concurrent:
-            self.beside.start(event)
-            return
-        # A repeated event of another object makes its calls anew: they look like first ones to who carries them.
-        derived = event.call_id is not None and event.call_id.caller.startswith(DERIVED)
-        if (event.repeat or derived) and self.gate.answer_again(event):
-            return
-        await self._run(event)
+    @property
+    def running(self) -> Event | None:
+        """The event whose turn it is."""
+        return self.runner.running
 
-    def _is_deadly(self, event: Event) -> bool:
-        """Whether two owners have died in the middle of the event already; then it is set aside, not tried again."""
-        deaths = self.host.steps.deaths(self, event)
-        if deaths < DEADLY:
-            return False
-        log.error("%s: %s is set aside: %d workers died in the middle of it", self, event.label, deaths)
-        error = SetAsideError(f"set aside: {deaths} workers died in the middle of it")
-        self._report(TroubleKind.SET_ASIDE, f"{event.label}: {error}")
-        self._answer_frame(event)
-        self.gate.fail(event, error)
-        return True
+    @property
+    def instance(self) -> DurableObject:
+        """The object itself, while an event runs."""
+        if self.runner.instance is None:
+            raise ObjectResetError("this incarnation was discarded", delivered="no")
+        return self.runner.instance
 
-    async def _start_instance(self, origin: str | None) -> BaseException | None:
-        """Construct the object and run `start` for the event of that origin; the error when that fails."""
-        delay = START_DELAYS[min(self._start_failures, len(START_DELAYS) - 1)]
-        if delay:
-            await asyncio.sleep(delay)
-        failure = await self._run(Event("start", _start, origin=origin))
-        if failure is not None:
-            self._start_failures += 1
-            if trouble_of(failure) is None and not isinstance(failure, MovedError):
-                self._report(TroubleKind.START, describe(failure))
-            return failure
-        self._start_failures = 0
-        self.host.troubles.over(self.object_id, TroubleKind.START)
-        if self._resume_due:
-            self._resume_due = False
-            await self._run(Event("web_socket_resume", _resume, origin=origin))
-            if self._instance is None:
-                return await self._start_instance(origin)
-        return None
+    def used(self) -> None:
+        """An event has had its turn."""
+        self._may_shrink = True
+        self.last_active = self.host.clock()
 
-    async def _run(self, event: Event) -> BaseException | None:
-        """Handle one event in its own transaction and hand over what it produced; what it failed with, if it did."""
-        self.running = event
-        event.deadline = self.host.clock() + self.event_timeout
-        token = current_event.set(event)
-        try:
-            value = await self.host.steps.guard(self, event, event.run(self))
-            if self._timed_out:  # the handler took no notice
-                raise asyncio.CancelledError
-            self.gate.succeed(event, value)
-            return None
-        except asyncio.CancelledError:
-            self._roll_back(event)
-            if not self._timed_out:
-                event.answer.not_owner(None)
-                raise
-            reason = self._why_cancelled(event)
-            self._answer_frame(event)
-            self.gate.fail(event, reason)
-            return reason
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            return self._judge(event, error)
-        finally:
-            current_event.reset(token)
-            self.running = None
-            if self._timed_out:
-                self._timed_out = False
-                self._task.uncancel()
-            self._abort_reason = None
-            self._may_shrink = True
-            self.last_active = self.host.clock()
-
-    def _why_cancelled(self, event: Event) -> DurableError:
-        delivered: Any = "unknown" if event.flushed else "no"
-        if self._abort_reason is not None:
-            return ObjectResetError(self._abort_reason, delivered=delivered)
-        return EventTimeoutError(f"the event ran longer than {self.event_timeout:g} s", delivered=delivered)
-
-    def _judge(self, event: Event, error: BaseException) -> BaseException:
-        """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
-        error = self._understood(error)
-        trouble = trouble_of(error)
-        if trouble is not None:
-            self._report(trouble, f"{event.label}: {error}")
-        wrote = self.gate.store.transactions.writing or event.flushed
-        self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
-        if isinstance(error, FencedError):
-            log.warning("%s: fenced: another owner has taken it", self)
-            self.leave(Leave.LOST)
-            event.answer.not_owner(None)
-            return MovedError("another owner has taken this object", delivered="no")
-        if not isinstance(error, DurableError):
-            log.error("%s: %s failed", self, event.label, exc_info=error)
-        elif isinstance(error, StorageError):
-            log.warning("%s: %s failed: %s", self, event.label, error)
-        self._answer_frame(event)
-        self.gate.fail(event, error)
-        return error
-
-    def _understood(self, error: BaseException) -> BaseException:
-        """An error of SQLite's, met in the runtime's own bookkeeping, as what it means."""
-        if isinstance(error, apsw.Error) and self.gate.is_open:
-            return storage_failure(error, self.gate.store.database)
-        return error
-
-    def _report(self, kind: TroubleKind, message: str) -> None:
+    def report(self, kind: TroubleKind, message: str) -> None:
         """Tell the operator what is wrong with this object."""
         self.host.troubles.seen(self.object_id, kind, message)
-
-    def _answer_frame(self, event: Event) -> None:
-        """The event has failed: if it was a client's frame, tell the client, where the class has words for it."""
-        if event.socket is not None and self.kind.web_socket_error is not None:
-            ws = self.sockets.get(event.socket[0])
-            if ws is not None:
-                event.effects.append((ws.gateway, ("send", [ws.id], self.kind.web_socket_error, None)))
-
-    def _roll_back(self, event: Event, *, keep_instance: bool = False) -> None:
-        try:
-            if self.gate.undo(event):
-                self.sockets.load(self.gate.store.metadata.sockets())
-        except apsw.Error:
-            log.exception("%s: rolling back failed", self)
-            self.leave(Leave.LOST)
-        if not keep_instance:
-            self._instance = None
 
     # -- what the object asks of us
 
@@ -437,7 +290,7 @@ class Activation:
 
     def _event_store(self) -> Store:
         event = current_event.get()
-        if event is None or event is not self.running or not self.gate.is_open:
+        if event is None or event is not self.runner.running or not self.gate.is_open:
             raise outside_event()
         return self.gate.store
 
@@ -452,7 +305,7 @@ class Activation:
     def effect(self, gateway: str, operation: Operation) -> None:
         """Have something done to a socket when the running event is durable."""
         event = current_event.get()
-        if event is not None and event is self.running:
+        if event is not None and event is self.runner.running:
             event.effects.append((gateway, operation))
         elif event is not None and event in self.beside:
             self.gate.push(gateway, operation)
@@ -467,24 +320,11 @@ class Activation:
 
     async def last_auto_response(self, ws: WebSocket) -> int | None:
         """Ask the socket's gateway when it last answered in the object's place."""
-        return await self.host.last_auto_response(self, ws.gateway, ws.id)
+        return await self.host.outlets.last_auto_response(ws.gateway, self.target, ws.id)
 
     def auto_response(self) -> tuple[str, str] | None:
         """(request, response) that gateways answer, if set."""
         return self.gate.store.metadata.auto_response()
-
-    @property
-    def instance(self) -> DurableObject:
-        """The object itself, while an event runs."""
-        if self._instance is None:
-            raise ObjectResetError("this incarnation was discarded", delivered="no")
-        return self._instance
-
-    async def construct(self) -> None:
-        """Migrate the storage, make the instance and run its `start` hook, all in the running event."""
-        migrate(self.kind, self.gate.store, Context(self))
-        self._instance = self.kind(Context(self))
-        await self._instance.start()
 
     def synced(self, error: BaseException | None) -> None:
         """More commits have become durable, or `error` has ended that for good."""
@@ -493,7 +333,7 @@ class Activation:
                 self.wake()
             return
         log.error("%s: the disk refused to make a commit durable: %s", self, error)
-        self._report(TroubleKind.DISK, f"the disk refused to make a commit durable: {error}")
+        self.report(TroubleKind.DISK, f"the disk refused to make a commit durable: {error}")
         self.leave(Leave.LOST)
 
     # -- the end
@@ -501,7 +341,7 @@ class Activation:
     async def _end(self, why: Leave) -> None:
         """Close the file, and pass on or refuse what still waits."""
         self.beside.cancel()
-        self._instance = None
+        self.runner.instance = None
         if why is Leave.LOST:
             self.gate.outbox.fail(MovedError("the owner lost this object", delivered="unknown"))
         if self.gate.is_open:
@@ -532,13 +372,3 @@ class Activation:
 
     def __str__(self) -> str:
         return f"{self.object_id.class_key} {self.object_id.name or str(self.object_id)!r}"
-
-
-async def _start(activation: Activation) -> bytes | None:
-    await activation.construct()
-    return None
-
-
-async def _resume(activation: Activation) -> bytes | None:
-    await activation.instance.web_socket_resume()
-    return None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from durable.errors import OverloadedError
 
 from . import memory
-from .activation import Leave
+from .leaving import Leave
 
 if TYPE_CHECKING:
     from .activation import Activation

@@ -41,7 +41,7 @@ def answer_command(host: Host, command: Command, answer: Answer) -> None:
         case "evict":
             _when_left(host.evict(command.target.id), answer)
         case "abort":
-            activation.abort_running("aborted by an operator")
+            activation.runner.abort("aborted by an operator")
             answer.reply(codec.encode(None))
         case _:
             answer.fail(NotCallableError(f"there is no command {command.verb!r}"))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from durable.core import codec
 from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, SocketOpen, Vanished
-from durable.errors import NotCallableError
+from durable.errors import NotCallableError, ReentrantCallError
 
 from .alarms import RUN_ALARM, run_alarm_event
+from .calls import label
 from .events import Answer, Event
 from .exports import DELETE, REPLACE, delete_event, replace_event
 from .objects import has_fetch, is_concurrent, methods_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .activation import Activation
     from .objects import DurableObject
     from .sockets import WebSocket
+
+ObjectRequest = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished
 
 
 def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Event:
@@ -185,3 +188,31 @@ def attach_event(request: Attach, gateway: str, answer: Answer) -> Event:
         return None
 
     return Event("attach", run, answer, repeat=request.repeat)
+
+
+def event_of(kind: type[DurableObject], request: ObjectRequest, peer: str, answer: Answer) -> Event:
+    """The event of a request from `peer`. Raises ReentrantCallError, and what `call_event` does."""
+    match request:
+        case Call():
+            _refuse_cycle(request, kind)
+            return call_event(kind, request, answer)
+        case SocketFrame():
+            return socket_frame_event(request, peer, answer)
+        case SocketOpen():
+            return socket_open_event(request, peer, answer)
+        case SocketClose():
+            return socket_close_event(request, answer)
+        case Attach():
+            return attach_event(request, peer, answer)
+        case Vanished():
+            return gateway_vanished_event(request, answer)
+
+
+def _refuse_cycle(request: Call, kind: type[DurableObject]) -> None:
+    me = label(request.target)
+    if me in request.chain:
+        method = methods_of(kind).get(request.method)
+        if method is None or not method.concurrent:
+            raise ReentrantCallError(
+                f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"
+            )

@@ -9,69 +9,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from durable.core.envelope import (
-    Attach,
-    Call,
-    Effects,
-    SocketClose,
-    SocketFrame,
-    SocketOpen,
     Target,
-    Vanished,
 )
 from durable.core.leases import LeaseWindow
 from durable.errors import (
     DurableError,
-    ReentrantCallError,
     UnavailableError,
     UnknownClassError,
 )
 from durable.identity import ObjectId, id_from_string
-from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
-from durable.storage.rewrite import is_marked
-from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
+from durable.storage.store import Store, object_path
 
-from .activation import Activation, Leave
+from .activation import Activation
 from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
-from .calls import RemoteCaller, label
+from .calls import RemoteCaller
 from .capacity import Capacity
+from .effects import messages
 from .events import DERIVED, Answer, Event, Operation
 from .freed_memory import FreedMemory
 from .handlers import (
-    attach_event,
-    call_event,
-    gateway_vanished_event,
-    socket_close_event,
-    socket_frame_event,
-    socket_open_event,
+    ObjectRequest,
+    event_of,
     vanished_event,
 )
-from .objects import methods_of
+from .leaving import Leave
+from .opening import Opener
 from .registry import Registry
 from .steps import Steps
-from .surroundings import Catalog, CatalogEntry, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
+from .surroundings import Catalog, Clocks, NotOwnerError, Outlets, Owners, RuntimeSettings
 from .troubles import NoTroubles, TroubleKind, Troubles, describe, trouble_of
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-OPENING_AT_ONCE = 64
-BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
-FIRST_BUSY_PAUSE = 0.002
-TELL_SECONDS = (
-    1.0  # between two notices to who still holds the file: one may be lost with a Redis that restarts
-)
-LARGE_EFFECTS_BYTES = 4 << 20  # frames of one event beyond this go in several messages
-LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
 T = TypeVar("T")
-ObjectRequest = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished
 
 
 class Host:
@@ -124,15 +103,24 @@ class Host:
         self._registry = registry
         self._lease = lease
         self._owners = owners
-        self._outlets = outlets
+        self.outlets = outlets
         self._alarm_index = alarm_index
         self._catalog = catalog
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
-        self._open = open_store
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._freed = FreedMemory(self._threads.submit)
-        self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
+        self._opener = Opener(
+            settings,
+            root=root,
+            worker=worker,
+            owners=owners,
+            pool=self._pool,
+            clock=self.clock,
+            now=self.now,
+            open_store=open_store,
+            off_loop=self.off_loop,
+        )
         self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
         self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
@@ -149,7 +137,7 @@ class Host:
         try:
             activation = self.activations.get(request.target.id)
             kind = activation.kind if activation is not None else self._registry.get(request.target.key)
-            event = _event(kind, request, peer, answer)
+            event = event_of(kind, request, peer, answer)
             if activation is None:
                 activation = self._activate(request.target)
             activation.offer(event)
@@ -178,14 +166,13 @@ class Host:
         object_id = activation.object_id
         await self.capacity.files.acquire()
         try:
-            async with self._opening:
-                store = await self._claim_and_open(activation)
+            store = await self._opener.open(activation)
         except BaseException:
             self.capacity.files.release()
             raise
         activation.opened(store, resume=store.took_over)
         if len(activation.sockets):
-            live = await self._outlets.live_gateways()
+            live = await self.outlets.live_gateways()
             for ws in activation.sockets:
                 if ws.gateway not in live:
                     activation.offer_first(vanished_event(ws.id))
@@ -198,74 +185,6 @@ class Host:
         elif activation.woken_for_alarm and (at is None or at > self.now()):
             _ = self._alarm_index.put(object_id, at)  # the index was early
 
-    async def _claim_and_open(self, activation: Activation) -> Store:
-        object_id = activation.object_id
-        epoch = await self._owners.claim(object_id, 0)
-        begun, told = self.clock(), 0
-        delay = FIRST_BUSY_PAUSE
-        while True:
-            try:
-                return await self._open_store(activation, Claim(epoch, self.worker))
-            except EpochTooOldError as error:
-                epoch = await self._owners.claim(object_id, error.found)
-            except NewerSchemaError as error:
-                await self._pass_on(object_id, error)
-            except BusyFileError as error:
-                waited = self.clock() - begun
-                if waited > BUSY_SECONDS:
-                    raise UnavailableError(error.message) from error
-                if waited >= told * TELL_SECONDS:
-                    if told:  # it may be another's by now
-                        epoch = await self._owners.claim(object_id, 0)
-                    told += 1
-                    await self._owners.tell_taken(object_id, epoch)
-                await asyncio.sleep(delay)
-                delay = min(0.1, delay * 2)
-
-    async def _pass_on(self, object_id: ObjectId, error: NewerSchemaError) -> NoReturn:
-        """This code is too old for the object: name a worker that can own it, or say that there is none."""
-        await self._owners.release(object_id)
-        able = await self._owners.able(object_id, error.found)
-        if able is None:
-            raise error
-        raise NotOwnerError(able) from None
-
-    async def _open_store(self, activation: Activation, claim: Claim) -> Store:
-        def open_store() -> Store:
-            return self._open(
-                self._root,
-                activation.object_id,
-                claim,
-                class_version=len(activation.kind.migrations),
-                pool=self._pool,
-                changed=activation.synced,
-                now=self.now(),
-                clock=self.clock,
-                statement_timeout=self.settings.statement_timeout,
-                max_bytes=self.settings.max_database_bytes,
-            )
-
-        path = object_path(self._root, activation.object_id)
-        log_file = path.with_name(f"{path.name}-wal")
-        try:
-            takes_long = log_file.stat().st_size > LARGE_LOG_BYTES
-        except FileNotFoundError:
-            takes_long = False
-        takes_long = takes_long or is_marked(path)
-        if not takes_long:
-            return open_store()
-        opening = self.off_loop(open_store)
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(self._abandon_opened)
-            raise
-
-    def _abandon_opened(self, opening: asyncio.Future[Store]) -> None:
-        """Nobody waits any more for the storage that a thread has opened."""
-        if not opening.cancelled() and opening.exception() is None:
-            _ = self.loop.run_in_executor(None, opening.result().abandon)  # our own threads may have ended
-
     def off_loop(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run something that waits for the disk in a thread. Who stops waiting does not stop it."""
         return self.loop.run_in_executor(self._threads, work)
@@ -277,7 +196,7 @@ class Host:
         gateways = {ws.gateway for ws in activation.sockets}
         # Who replaces the file tells the catalog and the alarm index what is in the other one.
         known = store.has_file and store.successor is None and why is not Leave.LOST
-        entry = self._entry(activation, store) if known else None
+        entry = activation.entry() if known else None
         try:
             await self.off_loop(store.abandon if why is Leave.LOST else store.close)
         finally:
@@ -300,20 +219,6 @@ class Host:
             log.warning("%s: its ownership could not be given back: %s", activation, error)
         for gateway in gateways:
             self.emit(activation, [(gateway, ("asleep",))])
-
-    def _entry(self, activation: Activation, store: Store) -> CatalogEntry:
-        alarm = store.metadata.get_alarm()
-        return CatalogEntry(
-            activation.object_id.class_key,
-            str(activation.object_id),
-            activation.object_id.name,
-            store.created_at,
-            self.now(),
-            store.database.size,
-            None if alarm is None else alarm.at,
-            gone=False,
-            changed=activation.catalogued and activation.kind.backup,
-        )
 
     def failed(self, activation: Activation, error: BaseException) -> None:
         """An activation could not open, or broke: tell all who wait."""
@@ -357,7 +262,7 @@ class Host:
         """An event of this object has written: the catalog should know it, once until it is backed up."""
         if not activation.catalogued:
             activation.catalogued = True
-            self._catalog.note(self._entry(activation, activation.gate.store))
+            self._catalog.note(activation.entry())
 
     # -- effects out
 
@@ -366,18 +271,9 @@ class Host:
         return self._lease.open_at(self.clock())
 
     def emit(self, activation: Activation, effects: list[tuple[str, Operation]]) -> None:
-        """Send operations to the gateways that hold the sockets, in order; one message each, unless they are large."""
-        by_gateway: dict[str, list[Operation]] = {}
-        for gateway, operation in effects:
-            by_gateway.setdefault(gateway, []).append(operation)
-        target = activation.target
-        for gateway, operations in by_gateway.items():
-            for part in _parts(operations):
-                self._outlets.send(gateway, Effects(target, activation.epoch, part))
-
-    async def last_auto_response(self, activation: Activation, gateway: str, socket_id: str) -> int | None:
-        """When a gateway last answered on a socket in the object's place; raises UnavailableError."""
-        return await self._outlets.last_auto_response(gateway, activation.target, socket_id)
+        """Send operations to the gateways that hold the sockets, in order."""
+        for gateway, message in messages(activation.target, activation.epoch, effects):
+            self.outlets.send(gateway, message)
 
     # -- alarms
 
@@ -508,47 +404,3 @@ class Host:
             "active": len(self.activations),
             "queued": sum(len(activation.mailbox) for activation in self.activations.values()),
         }
-
-
-def _parts(operations: list[Operation]) -> Iterator[list[Operation]]:
-    """The operations in order, in lists that a message on the link can carry."""
-    if len(operations) == 1:
-        yield operations
-        return
-    part: list[Operation] = []
-    size = 0
-    for operation in operations:
-        if size > LARGE_EFFECTS_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(operation)
-        if operation[0] == "send":
-            size += len(operation[2])
-    yield part
-
-
-def _event(kind: Any, request: ObjectRequest, peer: str, answer: Answer) -> Event:
-    match request:
-        case Call():
-            _refuse_cycle(request, kind)
-            return call_event(kind, request, answer)
-        case SocketFrame():
-            return socket_frame_event(request, peer, answer)
-        case SocketOpen():
-            return socket_open_event(request, peer, answer)
-        case SocketClose():
-            return socket_close_event(request, answer)
-        case Attach():
-            return attach_event(request, peer, answer)
-        case Vanished():
-            return gateway_vanished_event(request, answer)
-
-
-def _refuse_cycle(request: Call, kind: Any) -> None:
-    me = label(request.target)
-    if me in request.chain:
-        method = methods_of(kind).get(request.method)
-        if method is None or not method.concurrent:
-            raise ReentrantCallError(
-                f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"
-            )

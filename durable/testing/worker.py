@@ -22,8 +22,8 @@ from durable.cluster.redis import Notice, RedisCluster, WorkerSession
 from durable.cluster.router import Router
 from durable.conf import DurableSettings
 from durable.core.leases import LeaseWindow
-from durable.runtime.activation import Leave
 from durable.runtime.host import Host
+from durable.runtime.leaving import Leave
 from durable.runtime.registry import Registry
 from durable.runtime.surroundings import Clocks
 from durable.storage.store import Store

@@ -1,0 +1,145 @@
+"""How a worker comes to an object's storage: it claims the object, waits for who still holds the file, and opens it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from durable.errors import UnavailableError
+from durable.identity import ObjectId
+from durable.storage.database import BusyFileError
+from durable.storage.durability import SyncPool
+from durable.storage.rewrite import is_marked
+from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
+
+from .surroundings import NotOwnerError, Owners, RuntimeSettings
+
+if TYPE_CHECKING:
+    from .activation import Activation
+
+AT_ONCE = 64
+BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1  # seconds between two tries
+TELL_SECONDS = 1.0  # between two notices to who still holds the file: a restarting Redis may lose one
+LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
+
+
+class Opener:
+    """Opens the objects of one worker.
+
+    Args:
+        settings: limits of a database and its statements.
+        root: directory of the objects' files.
+        worker: this incarnation's id.
+        owners: decides who should own an object.
+        pool: where syncs run.
+        clock: growing seconds.
+        now: ms since the epoch.
+        open_store: opens an object's storage; given what `Store` is given.
+        off_loop: runs something that waits for the disk in a thread.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        *,
+        root: Path,
+        worker: str,
+        owners: Owners,
+        pool: SyncPool,
+        clock: Callable[[], float],
+        now: Callable[[], int],
+        open_store: Callable[..., Store],
+        off_loop: Callable[[Callable[[], Store]], asyncio.Future[Store]],
+    ) -> None:
+        self._settings = settings
+        self._root = root
+        self._worker = worker
+        self._owners = owners
+        self._pool = pool
+        self._clock = clock
+        self._now = now
+        self._open_store = open_store
+        self._off_loop = off_loop
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def open(self, activation: Activation) -> Store:
+        """The storage of an activation's object, claimed and open.
+
+        Raises NotOwnerError, UnavailableError when the file is not let go of in time, StorageError.
+        """
+        async with self._turns:
+            return await self._claim_and_open(activation)
+
+    async def _claim_and_open(self, activation: Activation) -> Store:
+        object_id = activation.object_id
+        epoch = await self._owners.claim(object_id, 0)
+        begun, told = self._clock(), 0
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._open(activation, Claim(epoch, self._worker))
+            except EpochTooOldError as error:
+                epoch = await self._owners.claim(object_id, error.found)
+            except NewerSchemaError as error:
+                await self._pass_on(object_id, error)
+            except BusyFileError as error:
+                waited = self._clock() - begun
+                if waited > BUSY_SECONDS:
+                    raise UnavailableError(error.message) from error
+                if waited >= told * TELL_SECONDS:
+                    if told:  # it may be another's by now
+                        epoch = await self._owners.claim(object_id, 0)
+                    told += 1
+                    await self._owners.tell_taken(object_id, epoch)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def _pass_on(self, object_id: ObjectId, error: NewerSchemaError) -> NoReturn:
+        """This code is too old for the object: name a worker that can own it, or say that there is none."""
+        await self._owners.release(object_id)
+        able = await self._owners.able(object_id, error.found)
+        if able is None:
+            raise error
+        raise NotOwnerError(able) from None
+
+    async def _open(self, activation: Activation, claim: Claim) -> Store:
+        def open_store() -> Store:
+            return self._open_store(
+                self._root,
+                activation.object_id,
+                claim,
+                class_version=len(activation.kind.migrations),
+                pool=self._pool,
+                changed=activation.synced,
+                now=self._now(),
+                clock=self._clock,
+                statement_timeout=self._settings.statement_timeout,
+                max_bytes=self._settings.max_database_bytes,
+            )
+
+        if not self._takes_long(object_path(self._root, activation.object_id)):
+            return open_store()
+        opening = self._off_loop(open_store)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_abandon)
+            raise
+
+    def _takes_long(self, path: Path) -> bool:
+        """Whether opening recovers a large log, or has to write the file anew."""
+        log_file = path.with_name(f"{path.name}-wal")
+        try:
+            return log_file.stat().st_size > LARGE_LOG_BYTES or is_marked(path)
+        except FileNotFoundError:
+            return is_marked(path)
+
+
+def _abandon(opening: asyncio.Future[Store]) -> None:
+    """Nobody waits any more for the storage that a thread has opened."""
+    if not opening.cancelled() and opening.exception() is None:
+        # The worker's own threads may have ended.
+        _ = opening.get_loop().run_in_executor(None, opening.result().abandon)

@@ -1,0 +1,238 @@
+"""One event's turn: an instance is made for it, it runs in a transaction of its own, and what it comes to is judged.
+
+Invariants:
+- What an event wants done (its reply, socket operations, outgoing calls) goes through the output gate, after its commit.
+- An event that raises is rolled back, and the instance is discarded, unless it raised ObjectError and had written
+  nothing: memory never disagrees with storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import apsw
+
+from durable.errors import (
+    Delivered,
+    DurableError,
+    EventTimeoutError,
+    FencedError,
+    ObjectError,
+    ObjectResetError,
+    SetAsideError,
+    StorageError,
+)
+from durable.storage.transactions import storage_failure
+
+from .alarms import alarm_origin
+from .context import Context
+from .events import DERIVED, Event, MovedError, current_event
+from .leaving import Leave
+from .migrations import migrate
+from .troubles import TroubleKind, describe, trouble_of
+
+if TYPE_CHECKING:
+    from .activation import Activation
+    from .objects import DurableObject
+
+log = logging.getLogger(__name__)
+
+DEADLY = 2  # owners that died in the middle of an event, after which it is not tried again
+START_DELAYS = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before another try, by failures so far
+
+
+class EventRunner:
+    """Runs the serial events of one activation, in its task.
+
+    Attributes:
+        running: the event whose turn it is.
+        instance: the object itself, from one discarding to the next.
+        resume_due: a takeover has found sockets, which the next instance is to be told of.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self._activation = activation
+        self._start_failures = 0
+        self._cut_off = False  # the running event is cancelled because of its time, or on purpose
+        self._abort_reason: str | None = None
+        self.running: Event | None = None
+        self.instance: DurableObject | None = None
+        self.resume_due = False
+
+    async def handle(self, event: Event) -> None:
+        """Give an event its turn."""
+        activation = self._activation
+        if not event.moves:
+            event.origin = alarm_origin(activation)
+        if event.repeat and self._is_deadly(event):
+            return
+        if self.instance is None and event.needs_instance:
+            try:
+                failure = await self._start_instance(event.origin)
+            except asyncio.CancelledError:
+                event.answer.not_owner(None)
+                raise
+            if failure is not None:
+                for waiting in [event, *activation.mailbox.drain()]:
+                    activation.gate.fail(waiting, failure)
+                return
+        if event.concurrent:
+            activation.beside.start(event)
+            return
+        # A repeated event of another object makes its calls anew: they look like first ones to who carries them.
+        derived = event.call_id is not None and event.call_id.caller.startswith(DERIVED)
+        if (event.repeat or derived) and activation.gate.answer_again(event):
+            return
+        await self._run(event)
+
+    def _is_deadly(self, event: Event) -> bool:
+        """Whether two owners have died in the middle of the event already; then it is set aside, not tried again."""
+        activation = self._activation
+        deaths = activation.host.steps.deaths(activation, event)
+        if deaths < DEADLY:
+            return False
+        log.error("%s: %s is set aside: %d workers died in the middle of it", activation, event.label, deaths)
+        error = SetAsideError(f"set aside: {deaths} workers died in the middle of it")
+        activation.report(TroubleKind.SET_ASIDE, f"{event.label}: {error}")
+        self._answer_frame(event)
+        activation.gate.fail(event, error)
+        return True
+
+    async def _start_instance(self, origin: str | None) -> BaseException | None:
+        """Construct the object and run `start` for the event of that origin; the error when that fails."""
+        activation = self._activation
+        delay = START_DELAYS[min(self._start_failures, len(START_DELAYS) - 1)]
+        if delay:
+            await asyncio.sleep(delay)
+        failure = await self._run(Event("start", self._construct, origin=origin))
+        if failure is not None:
+            self._start_failures += 1
+            if trouble_of(failure) is None and not isinstance(failure, MovedError):
+                activation.report(TroubleKind.START, describe(failure))
+            return failure
+        self._start_failures = 0
+        activation.host.troubles.over(activation.object_id, TroubleKind.START)
+        if self.resume_due:
+            self.resume_due = False
+            await self._run(Event("web_socket_resume", self._resume, origin=origin))
+            if self.instance is None:
+                return await self._start_instance(origin)
+        return None
+
+    async def _construct(self, activation: Activation) -> None:
+        """Migrate the storage, make the instance and run its `start` hook, all in the running event."""
+        migrate(activation.kind, activation.gate.store, Context(activation))
+        self.instance = activation.kind(Context(activation))
+        await self.instance.start()
+
+    async def _resume(self, activation: Activation) -> None:
+        await activation.instance.web_socket_resume()
+
+    async def _run(self, event: Event) -> BaseException | None:
+        """Handle one event in its own transaction and hand over what it produced; what it failed with, if it did."""
+        activation = self._activation
+        self.running = event
+        event.deadline = activation.host.clock() + activation.event_timeout
+        token = current_event.set(event)
+        try:
+            value = await activation.host.steps.guard(activation, event, event.run(activation))
+            if self._cut_off:  # the handler took no notice
+                raise asyncio.CancelledError
+            activation.gate.succeed(event, value)
+            return None
+        except asyncio.CancelledError:
+            self._roll_back(event)
+            if not self._cut_off:
+                event.answer.not_owner(None)
+                raise
+            reason = self._why_cut_off(event)
+            self._answer_frame(event)
+            activation.gate.fail(event, reason)
+            return reason
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+            return self._judge(event, self.understood(error))
+        finally:
+            current_event.reset(token)
+            self.running = None
+            if self._cut_off:
+                self._cut_off = False
+                activation.task.uncancel()
+            self._abort_reason = None
+            activation.used()
+
+    # -- cut off
+
+    def check_deadline(self, now: float) -> None:
+        """Cancel the running event if it has run too long."""
+        if self.running is not None and now > self.running.deadline:
+            self._cancel()
+
+    def abort(self, reason: str) -> None:
+        """Discard the instance now: the running event is cancelled and leaves no trace."""
+        if self.running is None:
+            self.instance = None
+        else:
+            self._abort_reason = reason
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._cut_off = True
+        self._activation.task.cancel()
+
+    def _why_cut_off(self, event: Event) -> DurableError:
+        delivered: Delivered = "unknown" if event.flushed else "no"
+        if self._abort_reason is not None:
+            return ObjectResetError(self._abort_reason, delivered=delivered)
+        limit = self._activation.event_timeout
+        return EventTimeoutError(f"the event ran longer than {limit:g} s", delivered=delivered)
+
+    # -- failed
+
+    def _judge(self, event: Event, error: BaseException) -> BaseException:
+        """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
+        activation = self._activation
+        trouble = trouble_of(error)
+        if trouble is not None:
+            activation.report(trouble, f"{event.label}: {error}")
+        wrote = activation.gate.store.transactions.writing or event.flushed
+        self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
+        if isinstance(error, FencedError):
+            log.warning("%s: fenced: another owner has taken it", activation)
+            activation.leave(Leave.LOST)
+            event.answer.not_owner(None)
+            return MovedError("another owner has taken this object", delivered="no")
+        if not isinstance(error, DurableError):
+            log.error("%s: %s failed", activation, event.label, exc_info=error)
+        elif isinstance(error, StorageError):
+            log.warning("%s: %s failed: %s", activation, event.label, error)
+        self._answer_frame(event)
+        activation.gate.fail(event, error)
+        return error
+
+    def understood(self, error: BaseException) -> BaseException:
+        """An error of SQLite's, met in the runtime's own bookkeeping, as what it means."""
+        gate = self._activation.gate
+        if isinstance(error, apsw.Error) and gate.is_open:
+            return storage_failure(error, gate.store.database)
+        return error
+
+    def _answer_frame(self, event: Event) -> None:
+        """The event has failed: if it was a client's frame, tell the client, where the class has words for it."""
+        words = self._activation.kind.web_socket_error
+        if event.socket is not None and words is not None:
+            ws = self._activation.sockets.get(event.socket[0])
+            if ws is not None:
+                event.effects.append((ws.gateway, ("send", [ws.id], words, None)))
+
+    def _roll_back(self, event: Event, *, keep_instance: bool = False) -> None:
+        activation = self._activation
+        try:
+            if activation.gate.undo(event):
+                activation.sockets.load(activation.gate.store.metadata.sockets())
+        except apsw.Error:
+            log.exception("%s: rolling back failed", activation)
+            activation.leave(Leave.LOST)
+        if not keep_instance:
+            self.instance = None
