@@ -95,9 +95,9 @@ MUTANTS = [
     Mutant(
         "C5",
         "the instance of an event that raised lives on",
-        "durable/runtime/activation.py",
+        "durable/runtime/runner.py",
         """        if not keep_instance:
-            self._instance = None
+            self.instance = None
 """,
         "",
         "tests/durable/test_calls.py",
@@ -120,10 +120,10 @@ MUTANTS = [
         "G1",
         "an event begins before the one before it has ended",
         "durable/runtime/activation.py",
-        """            await self._handle(mailbox.take())
+        """            await self.runner.handle(mailbox.take())
             handled += 1
 """,
-        """            self.early = asyncio.create_task(self._handle(mailbox.take()))
+        """            self.early = asyncio.create_task(self.runner.handle(mailbox.take()))
             handled += 1
 """,
         "tests/durable/test_gates.py",
@@ -284,13 +284,10 @@ MUTANTS = [
         "A3",
         "an object that is opened does not look for its alarm",
         "durable/runtime/host.py",
-        """        alarm = store.metadata.get_alarm()
-        if alarm is not None:
-            self._alarms.set(str(object_id), alarm.at)
+        """        if at is not None:
+            self._alarms.set(str(object_id), at)
 """,
-        """        alarm = store.metadata.get_alarm()
-        if alarm is not None:
-""",
+        "",
         "tests/durable/test_alarms.py",
         "A3",
     ),
@@ -321,7 +318,7 @@ MUTANTS = [
         "W3",
         "a takeover does not resume the sockets it finds",
         "durable/runtime/activation.py",
-        """        self._resume_due = resume and len(self.sockets) > 0
+        """        self.runner.resume_due = resume and len(self.sockets) > 0
 """,
         "",
         "tests/durable/test_sockets.py",
@@ -375,7 +372,7 @@ MUTANTS = [
     Mutant(
         "L4",
         "an event is tried however many workers died of it",
-        "durable/runtime/activation.py",
+        "durable/runtime/runner.py",
         """        if deaths < DEADLY:
             return False
 """,
