@@ -60,7 +60,7 @@ TICK_SECONDS = 0.25
 OPENING_AT_ONCE = 64
 BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
 FIRST_BUSY_PAUSE = 0.002
-TELL_SECONDS = 1.0  # between two notices to who still holds the file: one may be lost with a Redis that restarts
+TELL_SECONDS = 1.0  # between two notices to who still holds the file: a restarting Redis may lose one
 LARGE_EFFECTS_BYTES = 4 << 20  # frames of one event beyond this go in several messages
 LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
