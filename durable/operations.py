@@ -22,7 +22,7 @@ from django.db.migrations.operations.base import Operation, OperationCategory
 from django.utils import timezone
 
 from durable.client import ClusterClient, home
-from durable.cluster.router import NotActiveError
+from durable.cluster.commands import NotActiveError
 from durable.conf import durable_settings
 from durable.core import codec
 from durable.core.envelope import Target
@@ -32,7 +32,8 @@ from durable.models import AuditEntry, BackupState, ObjectRecord
 from durable.runtime.registry import registry
 from durable.service.attach import attach_to_redis
 from durable.service.errors import ServiceError
-from durable.storage.database import BusyFileError, Database
+from durable.storage.database import Database
+from durable.storage.failures import BusyFileError
 
 __all__ = ["DeleteObjectClass", "ObjectClassInUseError"]
 

@@ -70,6 +70,7 @@ class Room(Beating):
 
     key = "Room"
     migrations = (chat.SCHEMA + board.SCHEMA,)
+    web_socket_error = render("error", code="internal", message="That did not work. It is tried again.")
 
     # --- sockets -----------------------------------------------------------------------------------
 

@@ -285,7 +285,7 @@ MUTANTS = [
         "an object that is opened does not look for its alarm",
         "durable/runtime/host.py",
         """        if at is not None:
-            self._alarms.set(str(object_id), at)
+            self.alarms.set(str(object_id), at)
 """,
         "",
         "tests/durable/test_alarms.py",

@@ -15,9 +15,14 @@ Outcome = Callable[[Reply | DurableError], None]
 
 
 class Pending:
-    """A request without an answer."""
+    """A request without an answer.
 
-    __slots__ = ("done", "number", "parked_at", "request", "sent")
+    Attributes:
+        parked_at: since when its object has had no owner; None while it is at one.
+        waited: seconds that it was parked before.
+    """
+
+    __slots__ = ("done", "number", "parked_at", "request", "sent", "waited")
 
     def __init__(self, request: Request, done: Outcome) -> None:
         self.request = request
@@ -25,6 +30,7 @@ class Pending:
         self.number = 0
         self.sent = False
         self.parked_at: float | None = None
+        self.waited = 0.0
 
 
 class Channel:

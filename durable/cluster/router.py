@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,6 @@ from durable.core.envelope import (
     Attach,
     Call,
     CallId,
-    Command,
     Effects,
     Hello,
     LastAutoResponse,
@@ -33,6 +31,7 @@ from durable.errors import DurableError, OverloadedError, UnavailableError, erro
 from durable.identity import ObjectId
 
 from .channel import Channel, Outcome, Pending
+from .commands import Commands
 from .directory import Directory
 from .link import ForeignLinkError, Link, connect
 from .redis import RedisUnavailableError, WorkerSession
@@ -41,10 +40,6 @@ log = logging.getLogger(__name__)
 
 MAX_CHANNELS = 20_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.2  # seconds between two looks for an owner
-
-
-class NotActiveError(UnavailableError):
-    """The worker that was asked about an object has no live instance of it."""
 
 
 class Router:
@@ -83,7 +78,7 @@ class Router:
         self._connecting: dict[str, asyncio.Task[Link]] = {}
         self._channels: dict[str, Channel] = {}
         self._waiting: dict[int, tuple[Channel, Pending]] = {}
-        self._commands: dict[int, tuple[Link, asyncio.Future[Reply]]] = {}
+        self._commands = Commands()
         self._parked = 0
         self._numbers = 0
         self._call_numbers = 0
@@ -183,6 +178,7 @@ class Router:
 
     def _unpark(self, pending: Pending) -> None:
         if pending.parked_at is not None:
+            pending.waited += self._loop.time() - pending.parked_at
             pending.parked_at = None
             self._parked -= 1
 
@@ -257,13 +253,14 @@ class Router:
             self._send(channel, pending, link)
 
     def _give_up_old(self, channel: Channel) -> None:
-        since = self._loop.time() - self._park_seconds
-        self._give_up(channel, UnavailableError("no worker could serve this object in time"), since)
+        error = UnavailableError("no worker could serve this object in time")
+        self._give_up(channel, error, self._park_seconds)
 
-    def _give_up(self, channel: Channel, error: UnavailableError, since: float = math.inf) -> None:
-        """Fail what has been parked before `since`."""
+    def _give_up(self, channel: Channel, error: UnavailableError, after: float = 0.0) -> None:
+        """Fail what has been parked for longer than `after` seconds, all times together."""
+        now = self._loop.time()
         for number, pending in list(channel.pending.items()):
-            if pending.parked_at is not None and pending.parked_at < since:
+            if pending.parked_at is not None and pending.waited + now - pending.parked_at >= after:
                 self._finish(number)
                 pending.done(UnavailableError(error.message, delivered="unknown" if pending.sent else "no"))
 
@@ -308,8 +305,8 @@ class Router:
             if found is not None:
                 found[0].bounces = 0
                 found[1].done(message)
-            elif (asked := self._commands.pop(message.number, None)) is not None and not asked[1].done():
-                asked[1].set_result(message)
+            else:
+                self._commands.answered(message)
         elif isinstance(message, NotOwner):
             self._not_owner(link, message)
         elif isinstance(message, Effects) and self._effects is not None:
@@ -331,9 +328,7 @@ class Router:
         return found
 
     def _not_owner(self, link: Link, message: NotOwner) -> None:
-        asked = self._commands.pop(message.number, None)
-        if asked is not None and not asked[1].done():
-            asked[1].set_exception(NotActiveError("the object is not active there", delivered="no"))
+        self._commands.refused(message.number)
         found = self._waiting.get(message.number)
         if found is None or found[0].link is not link:
             return
@@ -346,9 +341,7 @@ class Router:
         for worker, known in list(self._links.items()):
             if known is link:
                 del self._links[worker]
-        for on, asked in self._commands.values():
-            if on is link and not asked.done():
-                asked.set_exception(UnavailableError("the worker ended before it answered"))
+        self._commands.link_closed(link)
         for channel in list(self._channels.values()):
             if channel.link is link:
                 channel.link = None
@@ -374,17 +367,10 @@ class Router:
         except OSError as error:
             raise UnavailableError(f"worker {worker} cannot be reached: {error}") from error
         self._numbers += 1
-        number = self._numbers
-        asked: asyncio.Future[Reply] = self._loop.create_future()
-        self._commands[number] = (link, asked)
-        link.send(Command(number, target, verb, arguments))
         try:
-            async with asyncio.timeout(self._park_seconds):
-                return await asked
+            return await self._commands.ask(link, self._numbers, target, verb, arguments, self._park_seconds)
         except TimeoutError:
             raise UnavailableError(f"worker {worker} did not answer in time") from None
-        finally:
-            self._commands.pop(number, None)
 
     def close(self) -> None:
         """Close all links; what has no answer fails."""

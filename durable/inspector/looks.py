@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from durable.client import ClusterClient
+from durable.cluster.commands import NotActiveError
 from durable.cluster.redis import WorkerSession
-from durable.cluster.router import NotActiveError
 from durable.conf import DurableSettings
 from durable.core import codec
 from durable.core.envelope import Target

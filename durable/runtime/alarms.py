@@ -156,7 +156,7 @@ def alarm_event(random: Callable[[], float], activation: Activation) -> Event:
         if alarm is None:
             return None
         if alarm.at > activation.now():
-            activation.host.set_alarm(activation, alarm.at)
+            activation.host.alarms.set(str(activation.object_id), alarm.at)
             return None
         outcome.alarm = alarm
         event.alarm = alarm.number
@@ -252,7 +252,7 @@ class _AlarmOutcome:
             elif own:
                 metadata.set_alarm(activation.now() + delay, retries + 1, text)
             else:
-                activation.host.set_alarm(activation, activation.now() + delay)
+                activation.host.alarms.set(str(activation.object_id), activation.now() + delay)
             return None
 
         self._activation.offer_first(Event("alarm retry", run, NOBODY, needs_instance=False))

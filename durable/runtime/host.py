@@ -121,7 +121,7 @@ class Host:
             open_store=open_store,
             off_loop=self.off_loop,
         )
-        self._alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
+        self.alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
         self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
@@ -179,7 +179,7 @@ class Host:
         alarm = store.metadata.get_alarm()
         at = None if alarm is None else alarm.at
         if at is not None:
-            self._alarms.set(str(object_id), at)
+            self.alarms.set(str(object_id), at)
         if store.took_over:  # the owner before may have died between its commit and the index
             activation.gate.wait_for(self._alarm_index.put(object_id, at))
         elif activation.woken_for_alarm and (at is None or at > self.now()):
@@ -192,7 +192,7 @@ class Host:
     async def close(self, activation: Activation, store: Store, why: Leave) -> None:
         """Close an activation's file and let its ownership rest, or go."""
         object_id = activation.object_id
-        self._alarms.set(str(object_id), None)
+        self.alarms.set(str(object_id), None)
         gateways = {ws.gateway for ws in activation.sockets}
         # Who replaces the file tells the catalog and the alarm index what is in the other one.
         known = store.has_file and store.successor is None and why is not Leave.LOST
@@ -279,12 +279,8 @@ class Host:
 
     def alarm_changed(self, activation: Activation, at: int | None) -> asyncio.Future[None]:
         """A commit has set or cleared an alarm; what comes back is done when the index knows."""
-        self._alarms.set(str(activation.object_id), at)
+        self.alarms.set(str(activation.object_id), at)
         return self._alarm_index.put(activation.object_id, at)
-
-    def set_alarm(self, activation: Activation, at: int) -> None:
-        """Look at this object's alarm again at `at`; the file stays as it is."""
-        self._alarms.set(str(activation.object_id), at)
 
     def _fire_alarm(self, object_id: str) -> bool:
         activation = self.activations.get(object_id)
@@ -316,7 +312,7 @@ class Host:
 
     def _correct_index(self, activation: Activation) -> None:
         """The index names an active object: if its alarm is set for later, say so."""
-        at = self._alarms.get(str(activation.object_id))
+        at = self.alarms.get(str(activation.object_id))
         if at is not None and at > self.now():
             _ = self._alarm_index.put(activation.object_id, at)
 
@@ -328,7 +324,7 @@ class Host:
 
     def tick(self) -> None:
         """Look at the clock: what has timed out, is idle, or is due. Happens by itself every quarter of a second."""
-        self._alarms.check()  # first, so that nothing falls asleep whose alarm is due
+        self.alarms.check()  # first, so that nothing falls asleep whose alarm is due
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
@@ -390,7 +386,7 @@ class Host:
         """End the host itself. What is still active is dropped."""
         await self.drop_all()
         self._ticker.cancel()
-        self._alarms.close()
+        self.alarms.close()
         await self.loop.run_in_executor(None, self._pool.close)
         self._threads.shutdown(wait=False)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from durable.errors import UnavailableError
 from durable.identity import ObjectId
-from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
+from durable.storage.failures import BusyFileError
 from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
 

@@ -24,7 +24,7 @@ from durable.errors import (
     SetAsideError,
     StorageError,
 )
-from durable.storage.transactions import storage_failure
+from durable.storage.failures import storage_failure
 
 from .alarms import alarm_origin
 from .context import Context
@@ -193,6 +193,8 @@ class EventRunner:
     def _judge(self, event: Event, error: BaseException) -> BaseException:
         """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
         activation = self._activation
+        if event.flushed and isinstance(error, DurableError) and error.delivered == "no":
+            error.delivered = "unknown"  # a part of the event stands
         trouble = trouble_of(error)
         if trouble is not None:
             activation.report(trouble, f"{event.label}: {error}")

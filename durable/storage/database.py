@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +22,11 @@ from typing import Any
 
 import apsw
 
-from durable.errors import DamagedFileError, FencedError, StorageError, StorageLimitError
+from durable.errors import FencedError, StorageError
 
 from .authorizer import authorize
-from .durability import sync_directory
+from .durability import remove_empty, sync_directory
+from .failures import busy, disk_failure, open_failure
 from .rewrite import forget_mark, is_marked, replace_marked
 from .schema import SCHEMA
 
@@ -40,11 +40,6 @@ POISONED = 2**62
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
-FULL_DISK_BYTES = (
-    32 * 1024 * 1024
-)  # with less room than this, a database that cannot grow is the disk's fault
-
-FULL = "the disk is full; nothing of this event was stored"
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _template: list[bytes] = []
@@ -108,7 +103,7 @@ class Database:
         except FileNotFoundError:
             size = None
         if size == 0:
-            self._remove_empty()
+            remove_empty(self.path)
         if size:
             if is_marked(self.path):
                 self._rewrite()
@@ -156,24 +151,12 @@ class Database:
             if connection is not None:
                 with suppress(apsw.Error):
                     connection.close(True)
-            raise open_error(error) from error
+            raise open_failure(error) from error
         except FileNotFoundError:
-            raise _busy("this object's file has just been replaced") from None
+            raise busy("this object's file has just been replaced") from None
         if not self.is_at_path():  # replaced by its holder, who has let go of it only now
             self.connection.close(True)
-            raise _busy("this object's file has just been replaced")
-
-    def _remove_empty(self) -> None:
-        """Remove what a power cut has left of a file that was never synced: nothing in it was ever acknowledged.
-
-        It is moved first and looked at again, since another owner may just have put its new file there.
-        """
-        moved = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-        with suppress(FileNotFoundError):
-            self.path.rename(moved)
-            if moved.stat().st_size > 0:
-                os.link(moved, self.path)
-            moved.unlink()
+            raise busy("this object's file has just been replaced")
 
     def _rewrite(self) -> None:
         """Replace the file, which the disk has refused to sync, by a new one with its content. Raises StorageError."""
@@ -413,38 +396,7 @@ class Database:
         pages = self.row("PRAGMA page_count")[0]
         return int(pages) * PAGE_BYTES
 
-    def full(self) -> StorageError:
-        """What it means that SQLite calls the database full: its limit, or the disk's end."""
-        room = os.statvfs(self.path.parent)
-        if room.f_bavail * room.f_frsize < FULL_DISK_BYTES:
-            return StorageError(FULL)
-        limit = int(self.row("PRAGMA max_page_count")[0]) * PAGE_BYTES
-        return StorageLimitError(
-            f"this object's database is full: it may have {limit} bytes; nothing of this event was stored"
-        )
-
-
-def disk_failure(error: OSError) -> StorageError:
-    """What it means that a file could not be made."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(FULL)
-    return StorageError(f"the disk failed: {error}")
-
-
-def open_error(error: apsw.Error) -> StorageError:
-    """What it means that a file could not be opened."""
-    if isinstance(error, apsw.BusyError):
-        return _busy("another process still holds this object's file")
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return DamagedFileError(f"this object's file is damaged: {error}", delivered="no")
-    return StorageError(f"this object's file could not be opened: {error}", delivered="no")
-
-
-def _busy(text: str) -> BusyFileError:
-    busy = BusyFileError(text, delivered="no")
-    busy.retryable = True
-    return busy
-
-
-class BusyFileError(StorageError):
-    """Another process still holds the file: its owner lives, or is stopped in the middle of a transaction."""
+    @property
+    def most_bytes(self) -> int:
+        """How large the database may become."""
+        return int(self.row("PRAGMA max_page_count")[0]) * PAGE_BYTES

@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 Done = Callable[[BaseException | None], None]
@@ -79,6 +80,19 @@ def sync_file(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove_empty(path: Path) -> None:
+    """Remove what a power cut has left of a file that was never synced: nothing in it was ever acknowledged.
+
+    It is moved first and looked at again, since another owner may just have put its new file there.
+    """
+    moved = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+    with suppress(FileNotFoundError):
+        path.rename(moved)
+        if moved.stat().st_size > 0:
+            os.link(moved, path)
+        moved.unlink()
 
 
 def sync_directory(path: Path) -> None:

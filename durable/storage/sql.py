@@ -10,7 +10,8 @@ import apsw
 from durable.errors import SqlError, StatementTimeoutError, StorageError
 
 from .database import Database
-from .transactions import Transactions, storage_failure
+from .failures import storage_failure
+from .transactions import Transactions
 
 _OWN = (
     apsw.SQLITE_PREPARE_PERSISTENT

@@ -12,14 +12,15 @@ import apsw
 from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
-from .database import MAX_DATABASE_BYTES, POISONED, BusyFileError, Database
+from .database import MAX_DATABASE_BYTES, POISONED, Database
 from .durability import Done, SyncPool, WalSync
+from .failures import BusyFileError, storage_failure
 from .kv import KeyValue
 from .metadata import Metadata
 from .rewrite import mark_unsynced
 from .schema import FORMAT, upgrade_from
 from .sql import Sql
-from .transactions import Transactions, storage_failure
+from .transactions import Transactions
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import apsw
 
-from durable.errors import DamagedFileError, FencedError, StorageError, StorageOutsideEventError
+from durable.errors import FencedError, StorageError, StorageOutsideEventError
 
 from .database import Database
+from .failures import storage_failure
 
 _SEAL = "UPDATE _do_meta SET seq = ?1 WHERE epoch = ?2 AND incarnation = ?3"
 _COMMIT = "COMMIT"
@@ -124,17 +125,6 @@ class Transactions:
             self._database.run(f"RELEASE {name}")
         finally:
             self._depth -= 1
-
-
-def storage_failure(error: apsw.Error, database: Database) -> StorageError:
-    """What an error of SQLite's outside the class's own statements means."""
-    if isinstance(error, apsw.FullError):
-        return database.full()
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return DamagedFileError(f"this object's file is damaged: {error}")
-    if isinstance(error, apsw.IOError):
-        return StorageError(f"the disk failed: {error}")
-    return StorageError(f"SQLite failed: {error}")
 
 
 def outside_event() -> StorageOutsideEventError:

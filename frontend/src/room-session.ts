@@ -49,6 +49,7 @@ export interface BoardListener {
 const DEFAULT_LIMITS: Limits = { text: 4000, elements: 500, frame: 256 * 1024, element: 128 * 1024, board_elements: 5000 };
 const TYPING_FOR_MS = 5_000;
 const RATE_PAUSE_MS = 1_500;
+const LONGEST_PAUSE_MS = 60_000;
 /** Errors that mean "not now"; the others mean "not this". */
 const PASSING_ERRORS: ReadonlySet<string> = new Set(["rate_limited", "internal"]);
 
@@ -72,6 +73,8 @@ export class RoomSession {
   /** While a welcome continues in parts: the number it leads up to, and the elements named so far. */
   private arriving: { seq: number; ids: Set<string> | null } | null = null;
   private pausedUntil = 0;
+  /** How often in a row the room has failed at something of ours. */
+  private failures = 0;
   private name: string;
   private chatInSight = true;
 
@@ -259,6 +262,7 @@ export class RoomSession {
         return;
       case "ack":
         this.reach(frame.seq);
+        this.failures = 0;
         if (this.scene.acknowledge(frame.id)) this.tellBoard((board) => board.flush());
         else this.confirmMessage(frame.id, frame.seq, frame.timestamp, frame.html);
         return;
@@ -338,6 +342,7 @@ export class RoomSession {
     if (id === undefined) {
       if (code === "rate_limited") return;
       console.warn(`The room answered ${code}: ${message}`);
+      if (code === "internal") this.askAgainLater();
       return;
     }
     const drawing = this.scene.refuse(id, passing, element);
@@ -356,6 +361,15 @@ export class RoomSession {
     } else {
       this.update({ log: chat.refuse(this.state.log, id, message) });
     }
+  }
+
+  /** The room failed at something it could not name: what it tells us of itself then shows what has to go again. */
+  private askAgainLater(): void {
+    const pause = Math.min(LONGEST_PAUSE_MS, RATE_PAUSE_MS * 2 ** this.failures);
+    this.failures += 1;
+    window.setTimeout(() => {
+      if (this.isLive) this.send({ type: "sync", since: this.seq });
+    }, pause);
   }
 
   private countUnread(messages: readonly Message[], you: string | undefined): void {

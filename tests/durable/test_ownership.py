@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from durable.errors import FencedError, UnavailableError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, Database
+from durable.storage.database import Database
 from durable.storage.durability import SyncPool
+from durable.storage.failures import BusyFileError
 from durable.storage.store import Claim, EpochTooOldError, object_path
 from durable.testing import LocalObjects, local_objects
 from tests.durable.conftest import open_store

@@ -10,8 +10,9 @@ import pytest
 
 from durable.errors import StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError, Database
+from durable.storage.database import Database
 from durable.storage.durability import SyncPool
+from durable.storage.failures import BusyFileError
 from durable.storage.images import prepare_image, write_image
 from durable.storage.store import Claim, Store, object_path
 from tests.durable.conftest import open_store

@@ -9,8 +9,8 @@ import pytest
 
 from durable.errors import LostWriteError, StorageError
 from durable.identity import id_from_name
-from durable.storage.database import BusyFileError
 from durable.storage.durability import SyncPool
+from durable.storage.failures import BusyFileError
 from durable.storage.rewrite import is_marked, mark_unsynced, replace_marked
 from durable.storage.store import Claim, Store, object_path
 from durable.testing import LocalObjects

@@ -15,8 +15,9 @@ import pytest
 from durable.errors import DamagedFileError, FencedError, StorageError
 from durable.identity import id_from_name
 from durable.storage import durability
-from durable.storage.database import SMALL_CACHE_BYTES, BusyFileError, template
+from durable.storage.database import SMALL_CACHE_BYTES, template
 from durable.storage.durability import SyncPool, WalSync
+from durable.storage.failures import BusyFileError
 from durable.storage.probe import prove_locks_exclude
 from durable.storage.store import Claim, Store, object_path
 from tests.durable.conftest import open_store
