@@ -1,7 +1,6 @@
 """Overload: what is bounded, and how it is refused."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,12 +107,11 @@ class TestFewObjects:
         assert await lab("one more").value() == 0
 
 
+@pytest.mark.parametrize("local_settings", [{"max_database_bytes": 1024 * 1024}])
 @pytest.mark.parametrize("how", ["key-value", "sql"])
 async def test_L5_a_database_at_its_limit_refuses_more_and_harms_its_object_only(
     local: LocalObjects, how: str
 ) -> None:
-    local.host.settings = replace(local.conf, max_database_bytes=1024 * 1024)
-
     def fill(obj: Lab, number: int) -> None:
         if how == "sql":
             obj.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS t (n, filler)")
