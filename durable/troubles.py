@@ -120,8 +120,8 @@ class DjangoTroubles:
         try:
             rows = ObjectTrouble.objects.values_list("class_key", "object_id", "kind")
             known = set(rows[:MOST_KNOWN])
-        except DatabaseError as problem:
-            self._complain(problem)
+        except DatabaseError:  # worth a word only when there is something to write
+            connections.close_all()
             return
         with self._lock:
             self._known = known
@@ -140,7 +140,8 @@ class DjangoTroubles:
                 for reference, trouble in seen.items():
                     _write(reference, trouble)
         except DatabaseError as problem:
-            self._complain(problem)
+            log.warning("what is wrong with objects cannot be written, and is tried again: %s", problem)
+            connections.close_all()
             self._wait_again(seen, over)
             return False
         return True
@@ -152,10 +153,6 @@ class DjangoTroubles:
             self._seen = {**{one: seen[one] for one in seen if one not in newer}, **self._seen}
             self._over |= over - newer
         self._wanted.set()
-
-    def _complain(self, problem: DatabaseError) -> None:
-        log.warning("what is wrong with objects cannot be written or read: %s", problem)
-        connections.close_all()
 
 
 def _write(reference: Reference, seen: _Seen) -> None:

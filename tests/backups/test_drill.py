@@ -51,7 +51,7 @@ def objects(service: RunningService, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "manage.py", "objects", *arguments],
         cwd=ROOT,
-        env=service._environment,
+        env=service.environment,
         capture_output=True,
         text=True,
         timeout=60,
