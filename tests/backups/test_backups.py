@@ -88,7 +88,7 @@ async def test_an_object_that_stores_nothing_has_no_copy(local: LocalObjects, ba
     assert await BackupState.objects.acount() == 0
 
 
-async def test_a_copy_made_during_writes_is_of_one_moment(
+async def test_B1_a_copy_made_during_writes_is_of_one_moment(
     local: LocalObjects, backups: Backups, archive: Archive, tmp_path: Path
 ) -> None:
     async def prepare(obj: Lab) -> None:
@@ -140,7 +140,7 @@ async def test_a_copy_that_is_under_way_when_its_object_sleeps_is_begun_anew(
 
 
 @pytest.mark.parametrize("kind", [Lab, RelaxedLab])
-async def test_a_copy_has_nothing_that_could_still_be_lost(
+async def test_B1_a_copy_has_nothing_that_could_still_be_lost(
     local: LocalObjects, backups: Backups, kind: type[Lab]
 ) -> None:
     stub = lab(kind=kind)
@@ -230,7 +230,7 @@ async def test_two_do_not_copy_one_object_at_once(local: LocalObjects, backups: 
     assert sorted(one.value for one in made) == ["busy", "copied"]
 
 
-async def test_only_so_many_copies_are_kept(
+async def test_B3_only_so_many_copies_are_kept(
     local: LocalObjects, backups: Backups, operator: Inspector, calendar: Calendar, storage: InMemoryStorage
 ) -> None:
     keep = operator.conf.backup_keep
@@ -262,7 +262,7 @@ async def test_what_was_not_written_to_the_end_is_no_copy_and_is_cleared_away(
     assert not storage.exists(half)
 
 
-async def test_a_flipped_bit_is_found(
+async def test_B4_a_flipped_bit_is_found(
     local: LocalObjects, backups: Backups, storage: InMemoryStorage
 ) -> None:
     await lab().increment()
@@ -275,7 +275,7 @@ async def test_a_flipped_bit_is_found(
     assert "damaged" in problem
 
 
-async def test_a_copy_of_another_object_is_found(
+async def test_B4_a_copy_of_another_object_is_found(
     local: LocalObjects, backups: Backups, archive: Archive, calendar: Calendar, tmp_path: Path
 ) -> None:
     await lab().increment()
@@ -391,7 +391,7 @@ async def test_clients_of_a_restored_object_come_back(local: LocalObjects, backu
     assert await socket.closed() == 1012
 
 
-async def test_calls_that_wait_meanwhile_find_the_copy(local: LocalObjects, backups: Backups) -> None:
+async def test_B5_calls_that_wait_meanwhile_find_the_copy(local: LocalObjects, backups: Backups) -> None:
     await lab().increment()
     await backups.make(ID)
     for _ in range(5):

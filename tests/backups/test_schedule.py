@@ -44,7 +44,7 @@ def schedule(backups: Backups, operator: Inspector, calendar: Calendar, catalog:
     return Schedule(backups, operator.conf, calendar, catalog)
 
 
-async def test_a_change_is_copied_when_it_has_waited_long_enough(
+async def test_B2_a_change_is_copied_when_it_has_waited_long_enough(
     local: LocalObjects, schedule: Schedule, calendar: Calendar
 ) -> None:
     await lab().increment()
@@ -161,7 +161,7 @@ async def test_what_failed_is_tried_again_later(
     assert (state.error, state.changed_at, state.tried_at) == ("", None, None)
 
 
-async def test_what_a_dead_worker_had_begun_is_done_by_another(
+async def test_B2_what_a_dead_worker_had_begun_is_done_by_another(
     local: LocalObjects,
     schedule: Schedule,
     calendar: Calendar,
@@ -183,7 +183,7 @@ async def test_what_a_dead_worker_had_begun_is_done_by_another(
     assert await schedule.round() == Round(1, 0)
 
 
-async def test_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
+async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
     local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector, storage: InMemoryStorage
 ) -> None:
     await lab().increment()

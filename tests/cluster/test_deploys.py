@@ -214,7 +214,7 @@ async def test_W3_a_roll_out_under_load_fails_no_request_and_closes_no_socket(
     assert service.gateway_pids() == gateways
 
 
-async def test_code_that_cannot_be_imported_stops_the_roll_out_and_nothing_else(
+async def test_O9_code_that_cannot_be_imported_stops_the_roll_out_and_nothing_else(
     service: RunningService, site: Site
 ) -> None:
     workers = service.worker_pids()
@@ -254,7 +254,7 @@ async def test_S11_what_new_code_has_migrated_is_never_served_by_old(
         assert (await ledgers[1].add())[:2] == [2, 3]
 
 
-async def test_SIGHUP_brings_the_new_code_in_and_a_new_spare_waits(
+async def test_O9_SIGHUP_brings_the_new_code_in_and_a_new_spare_waits(
     service: RunningService, site: Site
 ) -> None:
     def spare() -> int | None:

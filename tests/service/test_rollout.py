@@ -60,7 +60,7 @@ def loaded_spare(service: Service) -> ProcessIdentity | None:
     return spare if spare is not None and (service.data_dir / f"loaded.{spare.pid}").exists() else None
 
 
-def test_each_worker_is_replaced_by_one_of_the_new_code_in_its_place(start_service: StartService) -> None:
+def test_O9_each_worker_is_replaced_by_one_of_the_new_code_in_its_place(start_service: StartService) -> None:
     service = start_service(gateways=1, workers=2)
     service.wait_ready()
     before, gateway = processes(service, "worker"), service.child("gateway 1")
@@ -141,7 +141,7 @@ def test_the_gateways_follow_when_asked_to_and_nobody_is_refused_meanwhile(
         ("bad", "The new code does not pass its checks (exit 1).", "the check says no"),
     ],
 )
-def test_code_that_does_not_start_stops_the_roll_out(
+def test_O9_code_that_does_not_start_stops_the_roll_out(
     start_service: StartService, code: str, said: str, detail: str
 ) -> None:
     patience = {"STAND_IN_WITHIN": "8"} if code == "never" else {}
