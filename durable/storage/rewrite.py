@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .durability import sync_directory
+from .durability import sync_directory, sync_file
 
 
 def mark_unsynced(path: Path) -> None:
@@ -49,7 +49,7 @@ def replace_marked(path: Path, write: Callable[[Path], None]) -> None:
         try:
             draft.unlink(missing_ok=True)
             write(draft)
-            _sync(draft)
+            sync_file(draft)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -59,14 +59,6 @@ def replace_marked(path: Path, write: Callable[[Path], None]) -> None:
     whole.rename(path)
     sync_directory(path.parent)
     _mark(path).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _mark(path: Path) -> Path:

@@ -78,7 +78,7 @@ def test_S9_a_power_cut_at_any_step_loses_nothing(
         raise PowerCutError
 
     place = {
-        "draft": ("durable.storage.rewrite._sync", cut),
+        "draft": ("durable.storage.rewrite.sync_file", cut),
         "whole": ("durable.storage.rewrite.sync_directory", cut),
         "log removed": ("pathlib.Path.rename", _cut_second_call(cut)),
         "in place": ("durable.storage.rewrite.sync_directory", _cut_second_call(cut)),
@@ -161,7 +161,7 @@ def test_S9_while_the_disk_refuses_the_object_is_refused_and_kept(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("durable.storage.rewrite._sync", refuse)
+        patched.setattr("durable.storage.rewrite.sync_file", refuse)
         for _ in range(2):
             with pytest.raises(StorageError, match="refuses to keep this object") as caught:
                 open_store(tmp_path, pool, Claim(2, "next"))
