@@ -157,7 +157,9 @@ class DjangoTroubles:
 
 def _write(reference: Reference, seen: _Seen) -> None:
     key, object_id, kind = reference
-    fresh: dict[str, Any] = {"name": seen.name, "message": seen.message, "last_at": seen.last}
+    fresh: dict[str, Any] = {"message": seen.message, "last_at": seen.last}
+    if seen.name:  # who knows an object by its id only does not make others forget its name
+        fresh["name"] = seen.name
     row, made = ObjectTrouble.objects.get_or_create(
         class_key=key,
         object_id=object_id,

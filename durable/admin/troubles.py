@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -17,12 +17,20 @@ from .tokens import who
 
 @admin.register(ObjectTrouble)
 class ObjectTroubleAdmin(admin.ModelAdmin):
-    list_display = ["shown_name", "class_key", "kind", "message", "times", "first_at", "last_at"]
+    list_display = ["shown_name", "kind", "message", "last_at", "times", "class_key"]
     list_display_links = None
     list_filter = ["kind", "class_key"]
     search_fields = ["name", "object_id", "message"]
     show_full_result_count = False
     list_per_page = 50
+
+    class Media:
+        css = {"all": ["durable/inspector.css"]}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Troubles", **(extra_context or {})})
 
     @admin.display(description="object", ordering="name")
     def shown_name(self, trouble: ObjectTrouble) -> str | SafeString:

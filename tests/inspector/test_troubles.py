@@ -47,6 +47,14 @@ def test_what_is_seen_again_is_one_row_that_counts(book: DjangoTroubles) -> None
     assert row.first_at <= row.last_at
 
 
+def test_who_does_not_know_the_name_does_not_take_it_away(book: DjangoTroubles) -> None:
+    book.seen(ROOM, TroubleKind.DAMAGED, "by name")
+    eventually(rows)
+    book.seen(ObjectId("Room", str(ROOM)), TroubleKind.DAMAGED, "by id")
+    eventually(lambda: rows() == [("damaged", "by id", 2)])
+    assert ObjectTrouble.objects.get().name == "blue"
+
+
 def test_what_is_over_is_gone_also_when_another_worker_saw_it(book: DjangoTroubles) -> None:
     with DjangoTroubles() as other:
         other.seen(ROOM, TroubleKind.START, "broken")
