@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from durable.client import ClusterClient
-from durable.cluster.router import NotActiveError
+from durable.cluster.commands import NotActiveError
 from durable.conf import durable_settings
 from durable.core.envelope import Target
 from durable.runtime.namespace import dispatch
