@@ -54,5 +54,5 @@ class ObjectCalls:
         if event is activation.running and activation.gate.has_unflushed(event):
             await activation.flush()
         chain = [*event.chain, label(activation.target)]
-        call_id = event.next_call_id(str(activation.object_id), activation.host.fresh_id)
+        call_id = event.next_call_id(str(activation.object_id))
         return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from hashlib import blake2b
@@ -139,11 +140,11 @@ class Event:
         self.deadline = float("inf")
         self._calls_made = 0
 
-    def next_call_id(self, object_id: str, fresh: Callable[[], str]) -> CallId:
+    def next_call_id(self, object_id: str) -> CallId:
         """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones."""
         self._calls_made += 1
         if self.origin is None:
-            return CallId(fresh(), 0, 1)
+            return CallId(f"{DERIVED}{os.urandom(16).hex()}", 0, 1)  # a caller that nobody has been
         # `start` has the origin of the event that needs it, and its label tells them apart.
         derived = blake2b(f"{object_id}/{self.label}/{self.origin}".encode(), digest_size=16).hexdigest()
         return CallId(f"{DERIVED}{derived}", self._calls_made, 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +31,7 @@ from .alarms import AlarmHeap, AlarmIndex, AlarmTurns, alarm_event
 from .calls import RemoteCaller
 from .capacity import Capacity
 from .effects import messages
-from .events import DERIVED, Answer, Event, Operation
+from .events import Answer, Event, Operation
 from .freed_memory import FreedMemory
 from .handlers import (
     ObjectRequest,
@@ -315,10 +314,6 @@ class Host:
         at = self.alarms.get(str(activation.object_id))
         if at is not None and at > self.now():
             _ = self._alarm_index.put(activation.object_id, at)
-
-    def fresh_id(self) -> str:
-        """A caller's id that nobody has had."""
-        return DERIVED + os.urandom(16).hex()
 
     # -- time
 

@@ -16,7 +16,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,12 @@ from durable.errors import FencedError, StorageError
 from .authorizer import authorize
 from .durability import remove_empty, sync_directory
 from .failures import busy, disk_failure, open_failure
-from .rewrite import forget_mark, is_marked, replace_marked
-from .schema import SCHEMA
+from .rewrite import copy_whole, forget_mark, is_marked, replace_marked
+from .schema import SCHEMA, WAL_MODE
 
 CACHE_KIB = 512
 SMALL_CACHE_BYTES = 64 * 1024  # a cache up to this is not worth giving back
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock: well under a millisecond
-WAL_MODE = b"\2\2"
-"""Bytes 18 and 19 of SQLite's header: the file opens with a write-ahead log at once."""
 POISONED = 2**62
 """The epoch in a file that is being removed: no claim is above it."""
 MAX_VALUE_BYTES = 4 * 1024 * 1024
@@ -165,23 +163,13 @@ class Database:
             # Its log must not be removed by name when it is closed: by then the name may be another's.
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             if is_marked(self.path):
-                replace_marked(self.path, self._copy_to)
+                replace_marked(self.path, lambda draft: copy_whole(self.connection, draft))
         except (apsw.Error, OSError) as error:
             failure = StorageError(f"the disk refuses to keep this object: {error}", delivered="no")
             failure.retryable = True
             raise failure from error
         finally:
             self.connection.close(True)
-
-    def _copy_to(self, path: Path) -> None:
-        with closing(apsw.Connection(str(path))) as copy:
-            path.chmod(0o600)
-            copy.execute("PRAGMA synchronous=OFF").fetchall()
-            with copy.backup("main", self.connection, "main") as backup:
-                backup.step(-1)
-        with path.open("r+b") as file:
-            file.seek(18)
-            file.write(WAL_MODE)
 
     def _keep_log(self, keep: bool) -> None:
         """Whether closing leaves the emptied log where it is, or deletes it."""

@@ -16,9 +16,9 @@ import apsw
 from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
-from .database import POISONED, WAL_MODE, template
+from .database import POISONED, template
 from .rewrite import forget_mark
-from .schema import upgrade_from
+from .schema import WAL_MODE, upgrade_from
 from .store import object_path
 
 STEP_PAGES = 64  # of 4 KiB: less than half a millisecond

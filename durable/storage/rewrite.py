@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import apsw
+
 from .durability import sync_directory, sync_file
+from .schema import WAL_MODE
 
 
 def mark_unsynced(path: Path) -> None:
@@ -59,6 +63,18 @@ def replace_marked(path: Path, write: Callable[[Path], None]) -> None:
     whole.rename(path)
     sync_directory(path.parent)
     _mark(path).unlink(missing_ok=True)
+
+
+def copy_whole(source: apsw.Connection, path: Path) -> None:
+    """Write a database, its log included, to a new file without a log."""
+    with closing(apsw.Connection(str(path))) as copy:
+        path.chmod(0o600)
+        copy.execute("PRAGMA synchronous=OFF").fetchall()
+        with copy.backup("main", source, "main") as backup:
+            backup.step(-1)
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(WAL_MODE)
 
 
 def _mark(path: Path) -> Path:

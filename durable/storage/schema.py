@@ -7,6 +7,9 @@ from __future__ import annotations
 
 PREFIX = "_do_"
 
+WAL_MODE = b"\2\2"
+"""Bytes 18 and 19 of SQLite's header: the file opens with a write-ahead log at once."""
+
 _FIRST = """
 CREATE TABLE _do_meta (
     one INTEGER PRIMARY KEY CHECK (one = 1),
