@@ -37,7 +37,7 @@ async def test_A8_sleeping_objects_alarms_are_found_in_their_files_when_redis_wa
     async with objects_of(service) as client:
         probes = [Probe.namespace.get_by_name(f"sleeper{n}") for n in range(300)]
         await asyncio.gather(*(probe.add() for probe in probes))
-        due = await asyncio.gather(*(probe.wake_in(12_000) for probe in probes[:200]))
+        due = await asyncio.gather(*(probe.wake_in(30_000) for probe in probes[:200]))
 
         async def swept() -> bool:
             return await client.redis.last_sweep() == await client.redis.run_id()
@@ -49,15 +49,14 @@ async def test_A8_sleeping_objects_alarms_are_found_in_their_files_when_redis_wa
         await until(asleep)
         await until(swept)
         await client.redis._redis.flushall()
-        assert await client.redis.next_alarm() is None
-        await until(swept)
+        await until(swept, within=28.0)
         found = await client.redis._redis.zcard("durable:alarms")
         assert found == 200
 
         async def fired() -> bool:
             return not await client.redis._redis.zcard("durable:alarms")
 
-        await until(fired, within=45.0)
+        await until(fired, within=60.0)
         for at, probe in zip(due, probes, strict=False):
             [[scheduled, when]] = await probe.alarms()
             assert when >= scheduled
