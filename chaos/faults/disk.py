@@ -85,7 +85,7 @@ class _Damage(Fault):
         ):
             answer = await self.client.ask(method, path, body)
             code = answer.body.get("code") if isinstance(answer.body, dict) else None
-            if answer.status != 500 or code != "storage_error":
+            if answer.status != 500 or code != "damaged_file":
                 self.broken.append(
                     f"{method} of a damaged counter is answered by {answer.status} {answer.body}"
                 )

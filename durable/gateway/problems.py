@@ -9,6 +9,7 @@ from typing import Any
 
 from durable.errors import (
     ArgumentError,
+    DamagedFileError,
     DurableError,
     EventTimeoutError,
     InvalidNameError,
@@ -80,6 +81,10 @@ _TABLE: dict[type[DurableError], tuple[int, str]] = {
     ArgumentError: (422, "The arguments do not fit the method."),
     ValueRefusedError: (422, "A value cannot be sent or stored."),
     StorageLimitError: (422, "A value is larger than an object may store."),
+    DamagedFileError: (
+        500,
+        "What this object has stored is damaged. An operator can restore it from a copy.",
+    ),
     OverloadedError: (503, "Too busy at the moment; nothing was done. Try again shortly."),
     MemoryLimitError: (507, "The operation took too much memory and was undone."),
     EventTimeoutError: (504, "The operation took too long and was undone."),
