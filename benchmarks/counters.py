@@ -9,13 +9,17 @@ import json
 import random
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .load import Result, request_bytes, run_blocking
+from .load import Answer, HttpConnection, Request, Result, request_bytes, run_blocking
 
 MANY = 1000
+KEYS = 10_000
+CHECKING = 16  # connections that ask what is stored
+OPEN, SHUT = "bench-open", "bench-shut"
+"""Policies: one that admits whatever is asked in these runs, and one that admits a key once an hour."""
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Measured:
             "p50_ms": round(result.percentile(0.5), 3),
             "p99_ms": round(result.percentile(0.99), 3),
             "answered": result.answered,
+            "generator": round(result.busy, 3),
             "statuses": dict(result.statuses),
             "right": self.right,
         }
@@ -44,6 +49,8 @@ class Measured:
 
 class Service:
     """The service under load."""
+
+    protocol = HttpConnection
 
     def __init__(self, url: str, seconds: float) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -56,13 +63,38 @@ class Service:
         with urllib.request.urlopen(f"{self.url}/api/v1/counters/{counter}", timeout=30) as answer:
             return int(json.load(answer)["value"])
 
-    def load(self, connections: int, request: Callable[[], bytes]) -> Result:
-        """Run one closed loop."""
-        return run_blocking(self.host, self.port, connections, self.seconds, request)
+    def total(self, counters: Iterable[str]) -> int:
+        """What is stored in all of these. Raises OSError if one did not answer."""
+        requests = iter([self.request("GET", f"/api/v1/counters/{name}") for name in counters])
+        values: list[int] = []
 
-    def request(self, method: str, path: str) -> bytes:
+        def note(status: int, body: bytes) -> None:
+            if status == 200:
+                values.append(self.stored(body))
+
+        result = self.load(CHECKING, lambda: next(requests, None), note, seconds=60)
+        if result.broken or len(values) != result.answered or next(requests, None) is not None:
+            raise OSError(f"{self.url} did not say what is stored: {dict(result.statuses)}")
+        return sum(values)
+
+    def stored(self, body: bytes) -> int:
+        """The value in the answer to a read."""
+        return int(json.loads(body)["value"])
+
+    def load(
+        self,
+        connections: int,
+        request: Request,
+        on_answer: Answer | None = None,
+        seconds: float | None = None,
+    ) -> Result:
+        """Run one closed loop."""
+        seconds = self.seconds if seconds is None else seconds
+        return run_blocking(self.host, self.port, connections, seconds, request, on_answer, self.protocol)
+
+    def request(self, method: str, path: str, body: bytes = b"") -> bytes:
         """One request's bytes."""
-        return request_bytes(method, path, f"{self.host}:{self.port}")
+        return request_bytes(method, path, f"{self.host}:{self.port}", body)
 
 
 def hot_counter(service: Service, connections: int) -> Measured:
@@ -78,9 +110,10 @@ def hot_counter(service: Service, connections: int) -> Measured:
 def many_counters(service: Service, connections: int) -> Measured:
     """Increments of 1,000 counters, drawn at random."""
     requests = [service.request("POST", f"/api/v1/counters/bench-{n}/increment") for n in range(MANY)]
-    before = sum(service.value(f"bench-{n}") for n in range(MANY))
+    names = [f"bench-{n}" for n in range(MANY)]
+    before = service.total(names)
     result = service.load(connections, lambda: random.choice(requests))
-    stored = sum(service.value(f"bench-{n}") for n in range(MANY)) - before
+    stored = service.total(names) - before
     right = result.broken == 0 and set(result.statuses) == {200} and stored == result.statuses[200]
     return Measured(f"{MANY} counters, increment", connections, result, right)
 
@@ -97,3 +130,15 @@ def limited(service: Service, connections: int) -> Measured:
     request = service.request("GET", "/demo/limited")
     result = service.load(connections, lambda: request)
     return Measured("limiter, one key", connections, result, result.statuses[200] <= 100)
+
+
+def checks(service: Service, connections: int, policy: str, keys: int) -> Measured:
+    """Checks of keys drawn at random: all of them admitted by OPEN, all but the first of each key refused by SHUT."""
+    bodies = [b'{"key":"10.0.%d.%d"}' % divmod(n, 256) for n in range(keys)]
+    requests = [service.request("POST", f"/api/v1/limiters/{policy}/check", body) for body in bodies]
+    result = service.load(connections, lambda: random.choice(requests))
+    admitted, refused = result.statuses[200], result.statuses[429]
+    right = result.broken == 0 and admitted + refused == result.answered
+    right = right and (refused == 0 if policy == OPEN else admitted <= keys)
+    what = "admitted" if policy == OPEN else "refused"
+    return Measured(f"limiter, {keys:,} {'key' if keys == 1 else 'keys'}, {what}", connections, result, right)
