@@ -111,6 +111,8 @@ def many_counters(service: Service, connections: int) -> Measured:
     """Increments of 1,000 counters, drawn at random."""
     requests = [service.request("POST", f"/api/v1/counters/bench-{n}/increment") for n in range(MANY)]
     names = [f"bench-{n}" for n in range(MANY)]
+    awake = iter(requests)
+    service.load(CHECKING, lambda: next(awake, None), seconds=60)  # each has its file, and is awake
     before = service.total(names)
     result = service.load(connections, lambda: random.choice(requests))
     stored = service.total(names) - before

@@ -110,11 +110,18 @@ class Contest:
             "workload": self.workload,
             "loads": [round(load, 2) for load in self.loads],
             "turns": [{"ours": _kept(ours), "theirs": _kept(theirs)} for ours, theirs in self.turns],
-            "quantities": [self._quantity(name) for name in self.turns[0][0].values],
+            "quantities": self._quantities(),
         }
 
-    def _quantity(self, name: str) -> dict[str, Any]:
-        pairs = [(ours.values[name], theirs.values[name]) for ours, theirs in self.turns]
+    def _quantities(self) -> list[dict[str, Any]]:
+        """Of the turns in which both sides gave figures."""
+        whole = [(ours.values, theirs.values) for ours, theirs in self.turns if ours.values and theirs.values]
+        names = whole[0][0] if whole else ()
+        return [
+            self._quantity(name, [(ours[name], theirs[name]) for ours, theirs in whole]) for name in names
+        ]
+
+    def _quantity(self, name: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
         ratio = statistics.median(mine / theirs if theirs else float("inf") for mine, theirs in pairs)
         aim = PEERS[self.peer].aims.get((self.workload, name))
         return {
@@ -138,7 +145,10 @@ def hold(name: str, ours: Side, theirs: Side, workload: Workload, rounds: int, s
 
 
 def _asked(workload: Workload, side: Side, seconds: float) -> Outcome:
-    return workload.run(side, seconds)
+    try:
+        return workload.run(side, seconds)
+    except OSError as error:  # TimeoutError and ConnectionError are such: one side's failure must not end the others' contests
+        return Outcome({}, 0.0, f"{type(error).__name__}: {error}")
 
 
 def _kept(outcome: Outcome) -> dict[str, Any]:
@@ -162,6 +172,8 @@ def rows(contest: Mapping[str, Any]) -> Iterator[str]:
         [f"generator was the limit: {', '.join(limits)}"] if limits else []
     )
     load = f"{statistics.median(contest['loads']):.1f}"
+    if not contest["quantities"]:
+        yield f"| {contest['workload']} | nothing could be measured |  |  |  |  | {load} | WRONG |"
     for quantity in contest["quantities"]:
         aim = "" if quantity["aim"] is None else f"{quantity['aim']} {'met' if quantity['met'] else 'missed'}"
         cells = (

@@ -37,7 +37,7 @@ def npm_packages(name: str) -> Path:
         [npm, "install", "--loglevel=error"], cwd=folder, capture_output=True, text=True, timeout=300
     )
     if done.returncode != 0:
-        raise PeerMissingError(f"npm install failed: {_last_line(done.stderr)}")
+        raise PeerMissingError(f"npm install failed: {last_line(done.stderr)}")
     stamp.write_text(wanted)
     return modules
 
@@ -54,7 +54,7 @@ def wheels(name: str, *requirements: str) -> Path:
         [*command, "--target", str(folder), *requirements], capture_output=True, text=True, timeout=300
     )
     if done.returncode != 0:
-        raise PeerMissingError(f"pip install failed: {_last_line(done.stderr)}")
+        raise PeerMissingError(f"pip install failed: {last_line(done.stderr)}")
     stamp.write_text(wanted)
     return folder
 
@@ -69,7 +69,11 @@ def program(*names: str) -> str:
 
 @contextmanager
 def started(
-    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
 ) -> Iterator[int]:
     """The process that the command starts, as soon as it listens on the port. Raises PeerMissingError if it does not."""
     with log.open("ab") as out:
@@ -80,6 +84,7 @@ def started(
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
+            user=user,
         )
     try:
         _wait_for(process, port, log)
@@ -102,8 +107,9 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise PeerMissingError(f"{process.args!r} did not start: {_last_line(log.read_text(errors='replace'))}")
+    raise PeerMissingError(f"{process.args!r} did not start: {last_line(log.read_text(errors='replace'))}")
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a program said last, which is mostly why it failed."""
     return (text.strip().splitlines() or ["it said nothing"])[-1]

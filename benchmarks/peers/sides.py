@@ -6,6 +6,8 @@ A peer answers at the addresses of our service, so that the same generator asks 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ from durable.conf import DurableSettings
 from durable.service.valkey import find_binary
 from tests.running_service import ROOT, RunningService, free_port, running_service
 
-from .processes import npm_packages, program, started, wheels
+from .processes import PeerMissingError, last_line, npm_packages, program, started, wheels
 
 MESSAGE_RATE = 30.0
 """Frames a second that our rooms take from one socket."""
@@ -126,6 +128,7 @@ def channels() -> Iterator[Side]:
             "PEER_DATABASE": str(directory / "database.sqlite3"),
             "PEER_REDIS": f"redis://127.0.0.1:{redis}",
         }
+        _migrate(environment)
         with started(command, port, directory / "log", environment) as pid:
             yield Side("channels", port, lambda: [pid, redis_pid], dialect=PLAIN)
 
@@ -181,13 +184,20 @@ def django() -> Iterator[Side]:
 @contextmanager
 def django_postgresql() -> Iterator[Side]:
     """The same view, counting in PostgreSQL with its default settings, which sync at each commit."""
-    packages = wheels("django_view", "psycopg==3.3.9", "psycopg-binary==3.3.9")
+    packages = wheels("django_view", "psycopg==3.3.9", "psycopg-binary==3.3.9", "psycopg-pool==3.3.3")
     initdb, postgres = program("initdb"), program("postgres")
+    # PostgreSQL refuses to run as root; packages of it bring a user of this name.
+    user = "postgres" if os.getuid() == 0 else None
     with _directory() as directory, ExitStack() as stack:
         port, data = free_port(), directory / "data"
-        subprocess.run([initdb, "-D", data, "-U", "bench", "-A", "trust"], check=True, capture_output=True)
+        if user:
+            shutil.chown(directory, user)
+        command = [initdb, "-D", str(data), "-U", "bench", "-A", "trust"]
+        done = subprocess.run(command, capture_output=True, text=True, user=user, cwd=directory)
+        if done.returncode != 0:
+            raise PeerMissingError(f"initdb failed: {last_line(done.stderr)}")
         command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(directory)]
-        stack.enter_context(started(command, port, directory / "postgres.log"))
+        stack.enter_context(started(command, port, directory / "postgres.log", user=user))
         environment = {"PEER_DATABASE": f"postgresql:{port}", "PYTHONPATH": str(packages)}
         yield stack.enter_context(_django(directory, environment))
 
@@ -195,8 +205,7 @@ def django_postgresql() -> Iterator[Side]:
 @contextmanager
 def _django(directory: Path, environment: dict[str, str]) -> Iterator[Side]:
     environment = {"DJANGO_SETTINGS_MODULE": "benchmarks.peers.django_view.settings", **environment}
-    command = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "-v0"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    _migrate(environment)
     port = free_port()
     command = [
         sys.executable,
@@ -208,6 +217,15 @@ def _django(directory: Path, environment: dict[str, str]) -> Iterator[Side]:
     command += ["--host=127.0.0.1", f"--port={port}", "--log-level=warning", "--lifespan=off"]
     with started(command, port, directory / "log", environment) as pid:
         yield Side("django", port, lambda: [pid])
+
+
+def _migrate(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "-v0"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise PeerMissingError(f"its database could not be made: {last_line(done.stderr)}")
 
 
 class RedisConnection(HttpConnection):
