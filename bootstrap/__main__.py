@@ -99,6 +99,14 @@ def bench(*arguments: str) -> None:
     become([PYTHON, "-m", "benchmarks", *arguments], dict(os.environ))
 
 
+def bench_peers(*arguments: str) -> None:
+    """Run the benchmarks beside what one would use instead; those install themselves when they are asked for."""
+    with alone():
+        python.migrate(prepare(DEVELOPMENT))
+        env = node.environment()
+    become([PYTHON, "-m", "benchmarks.peers", *arguments], env)
+
+
 def lock() -> None:
     """Compile the requirements from the ranges in pyproject.toml, keeping the pins that still fit."""
     python.make_venv()
@@ -134,6 +142,7 @@ COMMANDS = {
     "lint": lint,
     "format": tidy,
     "bench": bench,
+    "bench-peers": bench_peers,
     "lock": lock,
 }
 
