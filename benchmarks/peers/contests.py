@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from . import sides
@@ -139,14 +140,19 @@ def hold(name: str, ours: Side, theirs: Side, workload: Workload, rounds: int, s
     """Ask both in turns."""
     turns, loads = [], []
     for _ in range(rounds):
-        turns.append((_asked(workload, ours, seconds), _asked(workload, theirs, seconds)))
+        mine = _asked(workload, sides.ours if workload.fresh else partial(nullcontext, ours), seconds)
+        other = _asked(
+            workload, PEERS[name].start if workload.fresh else partial(nullcontext, theirs), seconds
+        )
+        turns.append((mine, other))
         loads.append(os.getloadavg()[0])
     return Contest(name, workload.name, tuple(turns), tuple(loads))
 
 
-def _asked(workload: Workload, side: Side, seconds: float) -> Outcome:
+def _asked(workload: Workload, start: Callable[[], AbstractContextManager[Side]], seconds: float) -> Outcome:
     try:
-        return workload.run(side, seconds)
+        with start() as side:
+            return workload.run(side, seconds)
     except OSError as error:  # TimeoutError and ConnectionError are such: one side's failure must not end the others' contests
         return Outcome({}, 0.0, f"{type(error).__name__}: {error}")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.chat import PLAIN, ROOM, Dialect
 from benchmarks.counters import OPEN, SHUT, Service
 from benchmarks.load import HttpConnection
-from benchmarks.processes import Holding, holding
+from benchmarks.processes import Holding, busy_seconds, family, holding
 from durable.conf import DurableSettings
 from durable.service.valkey import find_binary
 from tests.running_service import ROOT, RunningService, free_port, running_service
@@ -38,7 +38,7 @@ class Side:
     Args:
         name: "ours", or the peer's.
         port: on 127.0.0.1.
-        pids: its processes, of the moment.
+        roots: processes of it, of the moment, from which all others descend.
         dialect: what its chat speaks.
         rooms: makes so many rooms; their names.
         counters: how its counters are asked.
@@ -46,7 +46,7 @@ class Side:
 
     name: str
     port: int
-    pids: Callable[[], Sequence[int]]
+    roots: Callable[[], Sequence[int]]
     dialect: Dialect = ROOM
     rooms: Callable[[int], list[str]] = lambda count: [f"room-{n}" for n in range(count)]
     counters: Callable[[str, float], Service] = Service
@@ -57,8 +57,15 @@ class Side:
 
     def holding(self) -> Holding:
         """What all its processes hold."""
-        each = [holding(pid) for pid in self.pids()]
+        each = [holding(pid) for pid in self._pids()]
         return Holding(sum(one.kib for one in each), sum(one.descriptors for one in each))
+
+    def busy_seconds(self) -> float:
+        """Processor time that all its processes have used."""
+        return sum(map(busy_seconds, self._pids()))
+
+    def _pids(self) -> set[int]:
+        return {pid for root in self.roots() for pid in family(root)}
 
 
 @contextmanager
@@ -197,13 +204,13 @@ def django_postgresql() -> Iterator[Side]:
         if done.returncode != 0:
             raise PeerMissingError(f"initdb failed: {last_line(done.stderr)}")
         command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(directory)]
-        stack.enter_context(started(command, port, directory / "postgres.log", user=user))
+        server = stack.enter_context(started(command, port, directory / "postgres.log", user=user))
         environment = {"PEER_DATABASE": f"postgresql:{port}", "PYTHONPATH": str(packages)}
-        yield stack.enter_context(_django(directory, environment))
+        yield stack.enter_context(_django(directory, environment, server))
 
 
 @contextmanager
-def _django(directory: Path, environment: dict[str, str]) -> Iterator[Side]:
+def _django(directory: Path, environment: dict[str, str], *others: int) -> Iterator[Side]:
     environment = {"DJANGO_SETTINGS_MODULE": "benchmarks.peers.django_view.settings", **environment}
     _migrate(environment)
     port = free_port()
@@ -216,7 +223,7 @@ def _django(directory: Path, environment: dict[str, str]) -> Iterator[Side]:
     ]
     command += ["--host=127.0.0.1", f"--port={port}", "--log-level=warning", "--lifespan=off"]
     with started(command, port, directory / "log", environment) as pid:
-        yield Side("django", port, lambda: [pid])
+        yield Side("django", port, lambda: [pid, *others])
 
 
 def _migrate(environment: dict[str, str]) -> None:
