@@ -9,7 +9,7 @@ import json
 import random
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,18 @@ class Measured:
 
 
 class Service:
-    """The service under load."""
+    """The service under load.
+
+    Args:
+        url: where it is.
+        seconds: of each closed loop.
+        meter: reads the processor time that the servers have used, in seconds.
+    """
 
     protocol = HttpConnection
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, meter: Callable[[], float] = float) -> None:
+        self._meter = meter
         parts = urllib.parse.urlsplit(url)
         self.url = url.rstrip("/")
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
@@ -90,7 +97,10 @@ class Service:
     ) -> Result:
         """Run one closed loop."""
         seconds = self.seconds if seconds is None else seconds
-        return run_blocking(self.host, self.port, connections, seconds, request, on_answer, self.protocol)
+        before = self._meter()
+        result = run_blocking(self.host, self.port, connections, seconds, request, on_answer, self.protocol)
+        result.cost = self._meter() - before
+        return result
 
     def request(self, method: str, path: str, body: bytes = b"") -> bytes:
         """One request's bytes."""

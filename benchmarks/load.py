@@ -21,6 +21,7 @@ class Result:
     seconds: float = 0.0
     broken: int = 0  # connections that ended without an answer
     busy: float = 0.0  # share of one processor that the generator itself used
+    cost: float = 0.0  # processor time of the servers, in seconds, where somebody reads it
 
     @property
     def answered(self) -> int:

@@ -49,11 +49,11 @@ class Side:
     roots: Callable[[], Sequence[int]]
     dialect: Dialect = ROOM
     rooms: Callable[[int], list[str]] = lambda count: [f"room-{n}" for n in range(count)]
-    counters: Callable[[str, float], Service] = Service
+    counters: Callable[[str, float, Callable[[], float]], Service] = Service
 
     def service(self, seconds: float) -> Service:
         """Its counters and limiters, for runs of so many seconds."""
-        return self.counters(f"http://127.0.0.1:{self.port}", seconds)
+        return self.counters(f"http://127.0.0.1:{self.port}", seconds, self.busy_seconds)
 
     def holding(self) -> Holding:
         """What all its processes hold."""

@@ -56,9 +56,8 @@ class Workload:
 
 def _loop(name: str, connections: int, measure: Callable[[Service, int], Measured]) -> Workload:
     def run(side: Side, seconds: float) -> Outcome:
-        before = side.busy_seconds()
         measured = measure(side.service(seconds), connections)
-        result, cost = measured.result, side.busy_seconds() - before
+        result = measured.result
         why = (
             ""
             if measured.right
@@ -68,7 +67,7 @@ def _loop(name: str, connections: int, measure: Callable[[Service, int], Measure
             "per second": result.per_second,
             "p50 ms": result.percentile(0.5),
             "p99 ms": result.percentile(0.99),
-            COST: cost / max(1, result.answered) * 1e6,
+            COST: result.cost / max(1, result.answered) * 1e6,
         }
         return Outcome(values, result.busy, why)
 
