@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,10 @@ def main() -> int:
         parser.error("--rounds must be at least 1, and --seconds above 0")
     contests: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
-    with sides.ours() as ours:
+    with suppress(KeyboardInterrupt), sides.ours() as ours:  # what was held until then is kept
         for name in options.peers or PEERS:
             try:
-                contests += _against(name, ours, options)
+                contests.extend(_against(name, ours, options))  # one after the other, as they end
             except PeerMissingError as error:
                 left_out[name] = str(error)
                 print(f"\n{name} is left out: {error}", file=sys.stderr, flush=True)
@@ -67,9 +68,9 @@ def main() -> int:
     return 1 if wrong or left_out else 0
 
 
-def _against(name: str, ours: sides.Side, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _against(name: str, ours: sides.Side, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every contest with one peer, shown as it ends."""
-    peer, kept = PEERS[name], []
+    peer = PEERS[name]
     figures.tell(f"{name}: {peer.about}")
     with ExitStack() as stack:
         theirs = stack.enter_context(peer.start())
@@ -79,13 +80,12 @@ def _against(name: str, ours: sides.Side, options: argparse.Namespace) -> list[d
                 continue
             figures.tell(workload.name)
             contest = hold(name, ours, theirs, workload, options.rounds, options.seconds).as_json()
-            kept.append(contest)
             print("\n".join(rows(contest)), flush=True)
             for turn in contest["turns"]:
                 for side in ("ours", "theirs"):
                     if turn[side]["wrong"]:
                         print(f"  {side}: {turn[side]['wrong']}", file=sys.stderr, flush=True)
-    return kept
+            yield contest
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request has come."""
-        before = self.cycle
+        before: object = self.cycle
         super().on_headers_complete()
-        if self.cycle is None or self.cycle is before:  # the request was refused, or is to be a WebSocket
+        if self.cycle is before:  # the connection is to be a WebSocket
             return
         answering: Any = self.cycle  # stands in for a transport
         answering.transport = JoinedWrites(self.transport)
