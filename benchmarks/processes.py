@@ -25,3 +25,12 @@ def holding(pid: int) -> Holding:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     private = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
     return Holding(private, len(os.listdir(f"/proc/{pid}/fd")))
+
+
+def family(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found

@@ -99,6 +99,14 @@ def bench(*arguments: str) -> None:
     become([PYTHON, "-m", "benchmarks", *arguments], dict(os.environ))
 
 
+def bench_peers(*arguments: str) -> None:
+    """Run the benchmarks beside what one would use instead; those install themselves when they are asked for."""
+    with alone():
+        python.migrate(prepare(DEVELOPMENT))
+        env = node.environment()
+    become([PYTHON, "-m", "benchmarks.peers", *arguments], env)
+
+
 def chaos(*arguments: str) -> None:
     """Run the chaos instrument, on a data directory of its own."""
     with alone():
@@ -141,6 +149,7 @@ COMMANDS = {
     "lint": lint,
     "format": tidy,
     "bench": bench,
+    "bench-peers": bench_peers,
     "chaos": chaos,
     "lock": lock,
 }

@@ -89,26 +89,10 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-_render = _parser().render
 _MARKUP = re.compile(r"[\[\]!*_`~<>|\\]")
 _LINKS = re.compile(r"//|www\.|@|mailto:", re.IGNORECASE)
 MAX_MARKUP, MAX_LINKS = 500, 100
 """Characters of markup, and beginnings of links, in a message that is still rendered: they cost time, brackets the square of it."""
-
-
-def to_html(text: str) -> str:
-    """Render one chat message; the result is safe to insert into a page. What is mostly markup is shown as it was typed."""
-    if len(_MARKUP.findall(text)) > MAX_MARKUP or len(_LINKS.findall(text)) > MAX_LINKS:
-        return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
-    html = _render(text)
-    return nh3.clean(
-        html,
-        tags=ALLOWED_TAGS,
-        attributes=ALLOWED_ATTRIBUTES,
-        url_schemes=URL_SCHEMES,
-        link_rel=LINK_REL,
-        attribute_filter=_filter_attribute,
-    ).strip()
 
 
 def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
@@ -117,3 +101,29 @@ def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
     if attribute not in ALLOWED_ATTRIBUTES.get(tag, set()):
         return None  # the sanitiser's own list lets `title` and `lang` through
     return value if attribute != "href" or _is_allowed_link(value) else None
+
+
+_render = _parser().render
+_clean = nh3.Cleaner(
+    tags=ALLOWED_TAGS,
+    attributes=ALLOWED_ATTRIBUTES,
+    url_schemes=URL_SCHEMES,
+    link_rel=LINK_REL,
+    attribute_filter=_filter_attribute,
+).clean
+_PLAIN = re.compile(r"[^\W\d_](?:[^\W_]|[ ,!?']|\.(?= |\Z))*(?<! )")
+"""A line of words, in which no character means anything in Markdown, HTML or an address: most of what people write."""
+
+
+def to_html(text: str) -> str:
+    """Render one chat message; the result is safe to insert into a page. What is mostly markup is shown as it was typed."""
+    if _PLAIN.fullmatch(text):
+        return f"<p>{text}</p>"
+    if len(_MARKUP.findall(text)) > MAX_MARKUP or len(_LINKS.findall(text)) > MAX_LINKS:
+        return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
+    return rendered(text)
+
+
+def rendered(text: str) -> str:
+    """The message through parser and sanitiser, whatever is in it."""
+    return _clean(_render(text)).strip()

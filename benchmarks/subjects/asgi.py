@@ -6,7 +6,7 @@ from typing import Any
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
-from project.asgi import RawPath
+from project.asgi import RawPath, catch_all
 from project.asgi import application as project_application
 
 from .consumers import SubjectSocket
@@ -14,7 +14,7 @@ from .consumers import SubjectSocket
 Scope = dict[str, Any]
 
 
-async def http(
+async def project(
     scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
     """Everything else is the project's."""
@@ -23,7 +23,9 @@ async def http(
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
-        "websocket": RawPath(URLRouter([re_path(r"^ws/subject/(?P<name>[^/]+)$", SubjectSocket.as_asgi())])),
+        "http": project,
+        "websocket": RawPath(
+            URLRouter([re_path(r"^ws/subject/(?P<name>[^/]+)$", SubjectSocket.as_asgi()), catch_all(project)])
+        ),
     }
 )

@@ -5,7 +5,11 @@ Closing an idle connection would lose that request. So for a moment a request th
 
 from __future__ import annotations
 
+from typing import Any
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .joined_writes import JoinedWrites
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -21,6 +25,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request has come."""
+        before: object = self.cycle
         super().on_headers_complete()
-        if self._is_last and self.cycle is not None:
+        if self.cycle is before:  # the connection is to be a WebSocket
+            return
+        answering: Any = self.cycle  # stands in for a transport
+        answering.transport = JoinedWrites(self.transport)
+        if self._is_last:
             self.cycle.keep_alive = False

@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rooms.markdown import ALLOWED_TAGS, LINK_REL, to_html
+from rooms.markdown import ALLOWED_TAGS, LINK_REL, rendered, to_html
 
 CORPUS = [
     "<script>alert(1)</script>",
@@ -171,3 +171,25 @@ def test_what_is_mostly_markup_is_shown_as_typed():
     assert to_html("[" * 600 + "\n<b>") == "<p>" + "[" * 600 + "<br>\n&lt;b&gt;</p>"
     assert "<a" not in to_html("https://a.example " * 101)
     assert to_html("https://a.example " * 100).count("<a") == 100
+
+
+words = st.text(alphabet=st.sampled_from("aZé中0 ,.!?'_-#\n\xa0"), max_size=12)
+
+
+@given(words | st.text(max_size=12))
+@example("Hello, is it 5 already?")
+@example("It's done. Really")
+@example("a. ")
+@example("1. a")
+@example("a.example")
+@example("a_b_")
+@example("www.example")
+@example("a  b")
+def test_words_alone_look_as_if_they_had_been_rendered(text):
+    assert to_html(text) == rendered(text)
+
+
+def test_words_alone_are_not_parsed(monkeypatch):
+    monkeypatch.setattr("rooms.markdown.rendered", lambda text: "parsed")
+    assert to_html("Hello, is it 5 already?") == "<p>Hello, is it 5 already?</p>"
+    assert to_html("is it *5*?") == "parsed"
