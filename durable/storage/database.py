@@ -25,7 +25,7 @@ import apsw
 from durable.errors import FencedError, StorageError
 
 from .authorizer import authorize
-from .durability import remove_empty, sync_directory
+from .durability import remove_empty, sync_directory, sync_file
 from .failures import busy, disk_failure, open_failure
 from .rewrite import copy_whole, forget_mark, is_marked, replace_marked
 from .schema import SCHEMA, WAL_MODE
@@ -286,6 +286,7 @@ class Database:
             raise StorageError(f"the log could not be emptied: {error}", delivered="no") from error
         if Path(f"{self.path}-wal").stat().st_size:
             raise StorageError("the log could not be emptied", delivered="no")
+        sync_file(Path(f"{self.path}-wal"))  # or a power cut could give its old frames to the successor
         os.link(self.path, f"{self.path}.replaced-{time.time_ns() // 1_000_000}")
         successor.rename(self.path)
         sync_directory(self.path.parent)
