@@ -107,7 +107,7 @@ MUTANTS = [
         "C6",
         "a repeated call does not look whether it has run",
         "durable/runtime/gate.py",
-        """        if known is None or known[0] < event.call_id.number:
+        """        if known is None or known[0] < call.number:
             return False
 """,
         """        if known is not None or known is None:
@@ -115,6 +115,26 @@ MUTANTS = [
 """,
         "tests/durable/test_calls.py",
         "C6",
+    ),
+    Mutant(
+        "C6",
+        "only what is marked as a repeat is looked up",
+        "durable/runtime/runner.py",
+        "        if not event.concurrent and activation.gate.answer_again(event):\n",
+        "        if not event.concurrent and event.repeat and activation.gate.answer_again(event):\n",
+        "tests/durable/test_repeats.py",
+        "C6_what_arrives_late",
+    ),
+    Mutant(
+        "C6",
+        "a repeat that is refused is said not to have been done",
+        "durable/cluster/router.py",
+        """    if request.repeat and error.delivered == "no":
+""",
+        """    if not request and error.delivered == "no":
+""",
+        "tests/durable/test_repeats.py",
+        "C6_a_repeat",
     ),
     Mutant(
         "G1",
@@ -191,12 +211,12 @@ MUTANTS = [
         "the record that a call has run is a commit of its own",
         "durable/runtime/gate.py",
         """        metadata = store.metadata
-        if event.call_id is not None:
-            if event""",
+        call = event.call_id
+""",
         """        metadata = store.metadata
         store.commit()
-        if event.call_id is not None:
-            if event""",
+        call = event.call_id
+""",
         "tests/durable/test_gates.py",
         "G7_all_that_an_event_wrote",
     ),

@@ -7,6 +7,7 @@ began after another's acknowledgement has a higher version, a read has at least 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from chaos.history import Operation, Record, Stored
@@ -40,7 +41,12 @@ def _check_total(name: str, changes: Sequence[Operation], final: Stored) -> Iter
     elif version > len(certain) + len(possible):
         surplus = version - len(certain) - len(possible)
         detail = f"{len(certain)} changes were acknowledged, {len(possible)} may have happened, and {version} are stored"
-        yield Finding("doubled", name, _last(certain, final), detail, surplus)
+        unclaimed = _unclaimed(certain, version)
+        at = unclaimed[-1][2] if unclaimed else _last(certain, final)
+        told = "; ".join(
+            f"version {n} between {after:.3f} and {before:.3f}" for n, after, before in unclaimed
+        )
+        yield Finding("doubled", name, at, f"{detail}: nobody was told that it made {told}", surplus)
     elif all(one.kind != "set" for one in changes):
         amount = sum(one.argument["by"] for one in certain)
         spare = sum(one.argument["by"] for one in possible)  # amounts are positive
@@ -49,6 +55,18 @@ def _check_total(name: str, changes: Sequence[Operation], final: Stored) -> Iter
         elif value > amount + spare:
             detail = f"at most {amount + spare} was added, and the value is {value}"
             yield Finding("doubled", name, final.at, detail)
+
+
+def _unclaimed(certain: Sequence[Operation], newest: int) -> list[tuple[int, float, float]]:
+    """The versions that no acknowledged change made, each with the times between which it was made."""
+    made = {one.result["version"]: one for one in certain}
+    found = []
+    for version in range(1, newest + 1):
+        if version not in made:
+            after = max((one.invoked for number, one in made.items() if number < version), default=0.0)
+            before = min((one.ended for number, one in made.items() if number > version), default=math.inf)
+            found.append((version, after, before))
+    return found
 
 
 def _last(certain: Sequence[Operation], final: Stored) -> float:

@@ -18,6 +18,7 @@ class Pending:
     """A request without an answer.
 
     Attributes:
+        sent: some owner may have got it already.
         parked_at: since when its object has had no owner; None while it is at one.
         waited: seconds that it was parked before.
     """
@@ -28,7 +29,7 @@ class Pending:
         self.request = request
         self.done = done
         self.number = 0
-        self.sent = False
+        self.sent = request.repeat
         self.parked_at: float | None = None
         self.waited = 0.0
 

@@ -101,6 +101,9 @@ class Endpoint:
     def _opened(self, link: Link) -> None:
         assert link.peer is not None
         peer = link.peer.peer
+        if peer in self._links:
+            # It has given that one up and asks again here: what is still on its way there would come after its repeat.
+            self._links[peer].abort()
         self._links[peer] = link
         for _, effects in self._kept.pop(peer, ()):
             link.send(effects)

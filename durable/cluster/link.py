@@ -169,6 +169,11 @@ class Link(asyncio.Protocol):
             self._flush()
             self._transport.close()
 
+    def abort(self) -> None:
+        """End the connection at once; what has come and was not handed over yet never is."""
+        if self._transport is not None:
+            self._transport.abort()
+
 
 async def connect(path: str, make: Callable[[], Link]) -> Link:
     """Connect to the link socket at `path`; raises OSError."""

@@ -27,14 +27,15 @@ from durable.core.envelope import (
     Request,
     Target,
 )
-from durable.errors import DurableError, OverloadedError, UnavailableError, error_from_wire
+from durable.errors import DurableError, OverloadedError, UnavailableError, WireError, error_from_wire
 from durable.identity import ObjectId
 
 from .channel import Channel, Outcome, Pending
 from .commands import Commands
 from .directory import Directory
-from .link import ForeignLinkError, Link, connect
-from .redis import RedisUnavailableError, WorkerSession
+from .link import ForeignLinkError, Link
+from .links import Links
+from .redis import RedisUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +68,15 @@ class Router:
         last_auto_response: Callable[[str, str], int | None] = lambda _object, _socket: None,
     ) -> None:
         self.me = me
-        self._hello = Hello(LINK_VERSION, me, kind)
         self._directory = directory
         self._park_seconds = park_seconds
         self._max_parked = max_parked
         self._effects = effects
         self._last_auto_response = last_auto_response
         self._loop = asyncio.get_running_loop()
-        self._links: dict[str, Link] = {}
-        self._connecting: dict[str, asyncio.Task[Link]] = {}
+        self._links = Links(
+            Hello(LINK_VERSION, me, kind), directory, received=self._received, closed=self._link_closed
+        )
         self._channels: dict[str, Channel] = {}
         self._waiting: dict[int, tuple[Channel, Pending]] = {}
         self._commands = Commands()
@@ -83,7 +84,6 @@ class Router:
         self._numbers = 0
         self._call_numbers = 0
         self._closing = False
-        directory.watch(self._workers_changed)
 
     # -- asking
 
@@ -95,8 +95,12 @@ class Router:
         *,
         call_id: CallId | None = None,
         chain: list[str] | None = None,
+        repeat: bool = False,
     ) -> bytes:
-        """Call a method; the encoded result. Raises DurableError. A caller that goes away does not stop the call."""
+        """Call a method; the encoded result. Raises DurableError. A caller that goes away does not stop the call.
+
+        `repeat`: somebody may have made the call of this `call_id` before.
+        """
         channel = self.channel(object_id)
         slot = None
         if call_id is None:
@@ -104,6 +108,7 @@ class Router:
             self._call_numbers += 1
             call_id = CallId(self.me, slot, self._call_numbers)
         answer: asyncio.Future[bytes] = self._loop.create_future()
+        request = Call(0, channel.target, method, arguments, call_id, chain or [], repeat)
 
         def done(outcome: Reply | DurableError) -> None:
             # Without an answer the call may still run somewhere: its slot must not get a later number.
@@ -114,17 +119,34 @@ class Router:
             if isinstance(outcome, DurableError):
                 answer.set_exception(outcome)
             elif outcome.error is not None:
-                answer.set_exception(error_from_wire(outcome.error))
+                answer.set_exception(_error_of(outcome.error, request))
             else:
                 answer.set_result(outcome.value or b"")
 
-        self.post(channel, Call(0, channel.target, method, arguments, call_id, chain or []), done)
+        self.post(channel, request, done)
         return await answer
 
-    def wake(self, object_id: ObjectId) -> None:
-        """Have the object's owner open it: it is told, which is true, that none of its sockets are held under our name."""
+    def wake(self, object_id: ObjectId, owner: str | None = None) -> asyncio.Future[None]:
+        """Have the object's owner open it, by telling it which of its sockets are held here.
+
+        Args:
+            owner: the worker that is to do it; default: the one that is known here, or found.
+
+        Returns:
+            done when the object is open, or cannot be opened.
+        """
         channel = self.channel(object_id)
-        self.post(channel, Attach(0, channel.target, []), _ignore)
+        awake: asyncio.Future[None] = self._loop.create_future()
+        if owner is not None and (channel.link is None or channel.link is not self._links.get(owner)):
+            self._reroute(channel, owner)
+        held = channel.sockets() if channel.sockets is not None else []
+
+        def done(_: Reply | DurableError) -> None:
+            if not awake.done():
+                awake.set_result(None)
+
+        self.post(channel, Attach(0, channel.target, held), done)
+        return awake
 
     def channel(self, object_id: ObjectId) -> Channel:
         """The channel of an object."""
@@ -196,7 +218,7 @@ class Router:
     async def _route(self, channel: Channel, owner: str | None, avoid: str | None) -> None:
         unreachable = set() if avoid is None else {avoid}
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(channel.bounces, 8)) if channel.bounces else 0.0
-        if owner is not None and owner in self._links:
+        if owner is not None and self._links.get(owner) is not None:
             pause = 0.0
         try:
             while True:
@@ -216,7 +238,7 @@ class Router:
                     await self._refresh_directory()
                     continue
                 try:
-                    link = await self._link(session)
+                    link = await self._links.to(session)
                 except OSError:
                     unreachable.add(session.worker)
                     owner = None
@@ -264,39 +286,6 @@ class Router:
                 self._finish(number)
                 pending.done(UnavailableError(error.message, delivered="unknown" if pending.sent else "no"))
 
-    async def _link(self, session: WorkerSession) -> Link:
-        """An open link to a worker; raises OSError, ForeignLinkError."""
-        if session.link != LINK_VERSION:
-            raise ForeignLinkError(session.worker, session.link)
-        link = self._links.get(session.worker)
-        if link is not None and link.is_open:
-            return link
-        connecting = self._connecting.get(session.worker)
-        if connecting is None:
-            connecting = self._loop.create_task(self._connect(session))
-            self._connecting[session.worker] = connecting
-            connecting.add_done_callback(lambda _: self._connecting.pop(session.worker, None))
-        link = await asyncio.shield(connecting)
-        if not link.is_open:  # ended before we came to use it: who closes links did not know us yet
-            raise ConnectionResetError("the link ended as it was made")
-        return link
-
-    async def _connect(self, session: WorkerSession) -> Link:
-        def make() -> Link:
-            return Link(self._hello, received=self._received, opened=lambda _: None, closed=self._link_closed)
-
-        link = await connect(session.address, make)
-        self._links[session.worker] = link
-        return link
-
-    def _workers_changed(self) -> None:
-        """Connect to new workers at once: they may have something to say to the sockets held here."""
-        for worker, session in self._directory.live.items():
-            link = self._links.get(worker)
-            if (link is None or not link.is_open) and worker not in self._connecting and not self._closing:
-                task = self._loop.create_task(self._link(session))
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
     # -- answers
 
     def _received(self, link: Link, message: Message) -> None:
@@ -334,13 +323,10 @@ class Router:
             return
         channel = found[0]
         channel.bounces += 1
-        refused_by = next((worker for worker, known in self._links.items() if known is link), None)
+        refused_by = self._links.worker_of(link)
         self._reroute(channel, message.owner, avoid=refused_by if message.owner is None else None)
 
     def _link_closed(self, link: Link) -> None:
-        for worker, known in list(self._links.items()):
-            if known is link:
-                del self._links[worker]
         self._commands.link_closed(link)
         for channel in list(self._channels.values()):
             if channel.link is link:
@@ -363,7 +349,7 @@ class Router:
         if session is None:
             raise UnavailableError(f"worker {worker} is gone")
         try:
-            link = await self._link(session)
+            link = await self._links.to(session)
         except OSError as error:
             raise UnavailableError(f"worker {worker} cannot be reached: {error}") from error
         self._numbers += 1
@@ -378,13 +364,20 @@ class Router:
         for channel in self._channels.values():
             if channel.routing is not None:
                 channel.routing.cancel()
-        for link in list(self._links.values()):
-            link.close()
+        self._links.close()
         for _, pending in list(self._waiting.values()):
             error = UnavailableError("this process is stopping")
             error.delivered = "unknown" if pending.sent else "no"
             pending.done(error)
         self._waiting.clear()
+
+
+def _error_of(wire: WireError, request: Request) -> DurableError:
+    """What a request failed with. Who refuses a repeat does not know whether an owner before has carried it out."""
+    error = error_from_wire(wire)
+    if request.repeat and error.delivered == "no":
+        error.delivered = "unknown"
+    return error
 
 
 def _ignore(_outcome: Reply | DurableError) -> None:

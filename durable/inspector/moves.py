@@ -10,7 +10,6 @@ from durable.client import ClusterClient
 from durable.cluster.owners import REST_SECONDS
 from durable.cluster.processes import ProcessIdentity, send_signal
 from durable.cluster.redis import Notice, WorkerSession
-from durable.core.envelope import Attach, Reply
 from durable.errors import DurableError, UnavailableError
 from durable.identity import ObjectId
 
@@ -62,23 +61,10 @@ async def move(client: ClusterClient, object_id: ObjectId, to: WorkerSession, *,
         raise UnavailableError(f"worker {now} has just taken the object; try again")
     await client.redis.tell(Notice("taken", to.worker, str(object_id), epoch))
     if active:
-        await _wake(client, object_id)
+        await client.router.wake(object_id, to.worker)  # the one before may still have it open
     else:
         await client.redis.rest(object_id, to.worker, REST_SECONDS)
     return True
-
-
-async def _wake(client: ClusterClient, object_id: ObjectId) -> None:
-    """Have the owner open the object: we say that we hold none of its sockets, which is true."""
-    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: Reply | DurableError) -> None:
-        if not answer.done():
-            answer.set_result(None)
-
-    channel = client.router.channel(object_id)
-    client.router.post(channel, Attach(0, channel.target, []), done)
-    await answer
 
 
 async def drain(client: ClusterClient, worker: WorkerSession, within: float) -> None:

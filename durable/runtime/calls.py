@@ -24,10 +24,11 @@ class RemoteCaller(Protocol):
         *,
         call_id: CallId | None = None,
         chain: list[str] | None = None,
+        repeat: bool = False,
     ) -> bytes:
-        """The encoded result; raises DurableError."""
+        """The encoded result; raises DurableError. `repeat`: somebody may have made the call of this `call_id` before."""
 
-    def wake(self, object_id: ObjectId) -> None:
+    def wake(self, object_id: ObjectId) -> object:
         """Have the object's owner open it, which finds what is due; nobody waits for that."""
 
 
@@ -55,4 +56,5 @@ class ObjectCalls:
             await activation.flush()
         chain = [*event.chain, label(activation.target)]
         call_id = event.next_call_id(str(activation.object_id))
-        return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain)
+        repeat = event.repeat  # then it may have come this far before
+        return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain, repeat=repeat)

@@ -20,6 +20,7 @@ from .outbox import Outbox
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
 DERIVED_CALLS_KEPT = 256  # between two looks for old ones
 DERIVED_CALL_MS = 10 * 60 * 1000  # how long a call by another object's event may be repeated
+SLOTS_KNOWN = 1000  # callers' slots of which the last call is known without asking the file
 
 Effects = list[tuple[str, Operation]]
 
@@ -62,6 +63,7 @@ class OutputGate:
         self._alarm_changed = alarm_changed
         self._store: Store | None = None
         self._derived_calls = 0
+        self._last_calls: dict[tuple[str, int], int] = {}  # the number of each slot's last writing call
         self._sync_timer: asyncio.TimerHandle | None = None
 
     def open(self, store: Store) -> None:
@@ -121,15 +123,16 @@ class OutputGate:
         """Commit the event's writes with the record that it has run; returns what else its outputs must wait for."""
         store = self.store
         metadata = store.metadata
-        if event.call_id is not None:
-            if event.call_id.caller.startswith(DERIVED):
+        call = event.call_id
+        if call is not None:
+            if call.caller.startswith(DERIVED):
                 self._forget_old_calls()
-            metadata.put_call(
-                event.call_id.caller, event.call_id.slot, event.call_id.number, outcome, self._now()
-            )
+            metadata.put_call(call.caller, call.slot, call.number, outcome, self._now())
         if event.socket is not None:
             metadata.set_received(*event.socket)
         seq = store.commit()
+        if call is not None and (call.caller, call.slot) in self._last_calls:
+            self._last_calls[call.caller, call.slot] = call.number
         if self._relaxed:
             store.log.note(seq)
             if self._sync_timer is None:
@@ -189,14 +192,23 @@ class OutputGate:
         )
 
     def answer_again(self, event: Event) -> bool:
-        """Whether a repeated call has had its effect already; then it gets its first answer."""
-        if event.call_id is None:
+        """Whether a call has had its effect already; then it gets its first answer.
+
+        Asked of every call. What another object's event calls looks like a first call though that event is repeated, and
+        what was sent first can arrive last, on a link that stood still.
+        """
+        call = event.call_id
+        if call is None or self._last_calls.get((call.caller, call.slot), call.number) < call.number:
             return False
-        known = self.store.metadata.call_outcome(event.call_id.caller, event.call_id.slot)
-        if known is None or known[0] < event.call_id.number:
+        known = self.store.metadata.call_outcome(call.caller, call.slot)
+        if not call.caller.startswith(DERIVED):  # those have a slot each
+            if len(self._last_calls) >= SLOTS_KNOWN:
+                self._last_calls.clear()
+            self._last_calls[call.caller, call.slot] = 0 if known is None else known[0]
+        if known is None or known[0] < call.number:
             return False
         number, outcome = known
-        if number > event.call_id.number:
+        if number > call.number:
             self.fail(event, ObjectResetError("this call was given up by its caller", delivered="unknown"))
         elif outcome is None:
             lost = "the owner died after a part of this call was committed"

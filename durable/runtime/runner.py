@@ -28,7 +28,7 @@ from durable.storage.failures import storage_failure
 
 from .alarms import alarm_origin
 from .context import Context
-from .events import DERIVED, Event, MovedError, current_event
+from .events import Event, MovedError, current_event
 from .leaving import Leave
 from .migrations import migrate
 from .troubles import TroubleKind, describe, trouble_of
@@ -68,6 +68,8 @@ class EventRunner:
             event.origin = alarm_origin(activation)
         if event.repeat and self._is_deadly(event):
             return
+        if not event.concurrent and activation.gate.answer_again(event):
+            return
         if self.instance is None and event.needs_instance:
             try:
                 failure = await self._start_instance(event.origin)
@@ -80,10 +82,6 @@ class EventRunner:
                 return
         if event.concurrent:
             activation.beside.start(event)
-            return
-        # A repeated event of another object makes its calls anew: they look like first ones to who carries them.
-        derived = event.call_id is not None and event.call_id.caller.startswith(DERIVED)
-        if (event.repeat or derived) and activation.gate.answer_again(event):
             return
         await self._run(event)
 

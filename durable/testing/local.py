@@ -12,7 +12,7 @@ from typing import Any
 from durable.cluster.redis import Notice
 from durable.conf import DurableSettings
 from durable.core import codec
-from durable.core.envelope import Attach, Target
+from durable.core.envelope import Target
 from durable.identity import ObjectId
 from durable.runtime.activation import Activation
 from durable.runtime.namespace import dispatch
@@ -96,17 +96,8 @@ class LocalObjects(LocalFleet):
         await self.cluster.tell(Notice("taken", to.id, str(object_id), epoch))
         if old is not None:
             await old.gone
-            await self._wake(object_id)
+            await self._gateways[-1].router.wake(object_id, to.id)
         await self.settle()
-
-    async def _wake(self, object_id: ObjectId) -> None:
-        """Have the owner open an object by telling it which of its sockets are here."""
-        router = self._gateways[-1].router
-        channel = router.channel(object_id)
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        held = channel.sockets() if channel.sockets is not None else []
-        router.post(channel, Attach(0, channel.target, held), lambda _: told.set_result(None))
-        await told
 
     def fence(self, stub: Any) -> None:
         """Let an active object's file name another owner, as if it had been taken over behind the owner's back.

@@ -62,7 +62,9 @@ def test_a_write_that_another_has_overwritten_is_found() -> None:
 
 
 def test_a_doubled_write_is_found() -> None:
-    assert kinds(add(1, 1, 1), add(2, 3, 3), counter(3, 3)) == ["doubled"]
+    (found,) = check([add(1, 1, 1), add(2, 3, 3), counter(3, 3)])
+    assert found.kind == "doubled"
+    assert "version 2 between 1.000 and 2.500" in found.detail
 
 
 def test_a_refused_write_that_happened_is_found() -> None:

@@ -12,7 +12,7 @@ from durable.cluster.directory import Directory
 from durable.cluster.link import Link, listen
 from durable.cluster.redis import WorkerSession
 from durable.cluster.router import Router
-from durable.core.envelope import LINK_VERSION, Call, Hello
+from durable.core.envelope import LINK_VERSION, Attach, Call, Hello, Reply
 from durable.errors import UnavailableError
 from durable.identity import id_from_name
 from durable.testing.cluster import LocalCluster
@@ -72,3 +72,41 @@ async def test_O7_a_call_that_finds_no_lasting_owner_ends_when_it_has_waited_lon
                 await router.call(id_from_name("Lab", "x"), "get", b"")
         assert caught.value.delivered == "unknown"
         router.close()
+
+
+async def test_O6_an_object_is_woken_at_its_new_owner_though_the_one_before_still_answers(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+    cluster = LocalCluster()
+
+    async def serve(worker: str) -> asyncio.Server:
+        def answer(link: Link, message: object) -> None:
+            assert isinstance(message, Attach | Call)
+            asked.append(worker)
+            link.send(Reply(message.number, b""))
+
+        def make() -> Link:
+            hello = Hello(LINK_VERSION, worker, "worker")
+            return Link(hello, received=answer, opened=lambda _: None, closed=lambda _: None)
+
+        address = str(tmp_path / worker)
+        cluster.workers[worker] = WorkerSession(worker, 1, 1, "here", "serving", 0, address)
+        return await listen(address, make)
+
+    servers = [await serve("v"), await serve("w")]
+    directory = Directory(cluster)  # type: ignore[arg-type]
+    await directory.refresh()
+    router = Router("me", "client", directory, park_seconds=5.0, max_parked=10)
+    object_id = id_from_name("Lab", "x")
+    try:
+        await router.call(object_id, "get", b"")
+        (old,) = asked
+        new = "w" if old == "v" else "v"
+        for owner in (new, new, old):
+            await asyncio.wait_for(router.wake(object_id, owner), 5)
+        assert asked == [old, new, new, old]
+    finally:
+        router.close()
+        for server in servers:
+            server.close()
