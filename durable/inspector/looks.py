@@ -25,6 +25,7 @@ from .copies import Bounds, Copy, read_copy, sync_log
 from .wholes import AbsentObjectError, draft_in, saving
 
 ASK_SECONDS = 2.0
+OTHERS_SECONDS = 0.5  # how long a worker that is not the owner by Redis is waited for
 COPY_SECONDS = MOST_SECONDS + 5.0  # a little more than its owner takes for a copy
 MOST_FILE_BYTES = 2 * MAX_DATABASE_BYTES  # of a sleeping object with its log
 LOOKS = 4
@@ -124,14 +125,29 @@ class Looker:
     async def _ask(self, object_id: ObjectId, verb: str, within: float) -> Asked | None:
         """Have the owner's worker answer; None when no live worker has the object active."""
         found = await self._client.redis.owner(object_id)
-        if found is None:
-            return None
         directory = self._client.directory
-        if directory.get(found[0]) is None:
+        if found is not None and directory.get(found[0]) is None:
             await directory.refresh()
-        session = directory.get(found[0])
-        if session is None:
-            return None
+        named = directory.get(found[0]) if found is not None else None
+        asked = await self._ask_worker(named, object_id, verb, within) if named is not None else None
+        if asked is not None:
+            return asked
+        # A Redis that came back old, or empty, does not know it; who has the object active has its file.
+        others = [session for session in directory.live.values() if session is not named]
+        for other in await asyncio.gather(*(self._shows(session, object_id) for session in others)):
+            if other is not None:
+                return await self._ask_worker(other, object_id, verb, within)
+        return None
+
+    async def _shows(self, session: WorkerSession, object_id: ObjectId) -> WorkerSession | None:
+        """The worker, if it answers that it has the object active."""
+        asked = await self._ask_worker(session, object_id, "show", OTHERS_SECONDS)
+        return session if asked is not None and not asked.is_silent else None
+
+    async def _ask_worker(
+        self, session: WorkerSession, object_id: ObjectId, verb: str, within: float
+    ) -> Asked | None:
+        """A worker's answer; None when it does not have the object active."""
         target = Target(object_id.class_key, str(object_id), object_id.name)
         try:
             async with asyncio.timeout(within):

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,6 +19,8 @@ from .conftest import objects_of
 from .probe.objects import Probe
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+LEASE_SECONDS = 2.0  # in this suite's settings
 
 
 async def count_under(service: RunningService, seconds: float, trouble: object) -> Result:
@@ -97,9 +101,9 @@ async def test_O4_an_owner_stopped_past_its_lease_is_replaced_and_adds_nothing_a
         assert await probe.total() == 3
 
 
-async def test_O5_without_a_supervisor_takeover_takes_no_longer_than_the_lease_and_a_second(
-    service: RunningService,
-) -> None:
+@asynccontextmanager
+async def worker_by_hand(service: RunningService) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A third worker, which no supervisor looks after; and stubs made here call the service's objects."""
     command = [sys.executable, "manage.py", "worker"]
     environment = {
         **os.environ,
@@ -115,17 +119,43 @@ async def test_O5_without_a_supervisor_takeover_takes_no_longer_than_the_lease_a
 
             await until(registered)
             await client.directory.refresh()
-            name = await find_owned_by(by_hand.pid)
-            probe = Probe.namespace.get_by_name(name)
-            assert await probe.add() == 1
-            by_hand.kill()
-            begun = time.monotonic()
-            assert await probe.add() == 2
-            assert time.monotonic() - begun < 2.0 + 1.0
-            assert await probe.pid() != by_hand.pid
+            yield by_hand
     finally:
         by_hand.kill()
         by_hand.wait()
+
+
+async def test_O5_without_a_supervisor_takeover_takes_no_longer_than_the_lease_and_a_second(
+    service: RunningService,
+) -> None:
+    async with worker_by_hand(service) as by_hand:
+        probe = Probe.namespace.get_by_name(await find_owned_by(by_hand.pid))
+        assert await probe.add() == 1
+        by_hand.kill()
+        begun = time.monotonic()
+        assert await probe.add() == 2
+        assert time.monotonic() - begun < LEASE_SECONDS + 1.0
+        assert await probe.pid() != by_hand.pid
+
+
+@pytest.mark.parametrize("method", ["add_slowly", "add_and_linger"])
+async def test_O4_an_owner_that_goes_on_after_its_lease_commits_and_releases_nothing_more(
+    service: RunningService, method: str
+) -> None:
+    """Stopped before its event has written, or inside its transaction; nobody kills it, and the others wait for the file."""
+    async with worker_by_hand(service) as by_hand:
+        probe = Probe.namespace.get_by_name(await find_owned_by(by_hand.pid))
+        assert await probe.add() == 1
+        running = asyncio.create_task(getattr(probe, method)(0.3))
+        await asyncio.sleep(0.1)
+        by_hand.send_signal(signal.SIGSTOP)
+        waiting = [asyncio.create_task(probe.add()) for _ in range(3)]
+        done, _ = await asyncio.wait([running, *waiting], timeout=LEASE_SECONDS + 1.5)
+        by_hand.send_signal(signal.SIGCONT)
+        assert not done
+        assert sorted(await asyncio.gather(running, *waiting)) == [2, 3, 4, 5]
+        assert await probe.total() == 5
+        assert by_hand.poll() is None
 
 
 async def find_owned_by(pid: int) -> str:

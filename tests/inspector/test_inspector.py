@@ -46,6 +46,24 @@ async def test_an_active_object(local: LocalObjects, operator: Inspector) -> Non
     assert (shown["sockets"], shown["alarm"], shown["queue_depth"], shown["problem"]) == (0, None, 0, None)
 
 
+@pytest.mark.parametrize("owner", [None, "the one before", "nobody's id"])
+async def test_N1_an_active_object_is_found_though_redis_names_another_owner_or_none(
+    local: LocalObjects, operator: Inspector, owner: str | None
+) -> None:
+    before = local.worker.id
+    await lab().increment()
+    await local.transfer(lab())
+    await operator._client.directory.refresh()
+    local.cluster.owners.clear()
+    if owner is not None:
+        local.cluster.owners[str(ID)] = (before if owner == "the one before" else owner, 1)
+    shown = await operator.show(ID)
+    assert shown["state"] == "active"
+    assert shown["owner"]["worker"] != before
+    assert await operator.evict(ID)
+    assert (await operator.show(ID))["state"] == "asleep"
+
+
 async def test_N1_looking_does_not_wake_and_changes_no_file(local: LocalObjects, operator: Inspector) -> None:
     async def arm(obj: Lab) -> None:
         put(obj, "colour", "blue")

@@ -30,6 +30,12 @@ class Probe(DurableObject):
         self.ctx.storage.put("total", total + 1)
         return total + 1
 
+    async def add_and_linger(self, seconds: float) -> int:
+        """Count, and take a while before the transaction ends."""
+        total = await self.add()
+        await asyncio.sleep(seconds)
+        return total
+
     async def pid(self) -> int:
         """The process that owns this object."""
         return os.getpid()
