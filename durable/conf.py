@@ -49,6 +49,9 @@ class DurableSettings:
     sync_threads: int = 4
     """Threads of a worker that wait for the disk. More help only where one sync takes milliseconds."""
 
+    journal: bool = True
+    """Objects of a worker that wait for the disk together are made durable by one sync, of the worker's journal."""
+
     drain_seconds: float = 30.0
     """How long a stopping or draining process lets running events finish."""
 

@@ -229,6 +229,7 @@ class Incarnation:
 
     async def start(self) -> None:
         """Listen, then register, so that nobody is sent here before there is an ear."""
+        await self.host.recover()
         await self._endpoint.start(self._session.address, self.host)
         await self._directory.start()
         await self._keeper.start()

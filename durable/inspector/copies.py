@@ -25,7 +25,6 @@ from durable.errors import (
     UnavailableError,
 )
 from durable.storage.database import POISONED
-from durable.storage.durability import sync_directory, sync_file
 
 TRIES = 5
 PAUSE = 0.02
@@ -66,15 +65,6 @@ class Bounds(NamedTuple):
     most_bytes: int
     seconds: float
     folder: Path
-
-
-def sync_log(path: Path) -> None:
-    """Make durable what a dead owner may have left unsynced in the log of the file at `path`. Waits for the disk."""
-    try:
-        sync_file(Path(f"{path}-wal"))
-    except FileNotFoundError:
-        return  # who closed the file has synced all of it
-    sync_directory(path.parent)
 
 
 def read_copy(

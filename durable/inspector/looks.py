@@ -19,9 +19,10 @@ from durable.errors import UnavailableError, error_from_wire
 from durable.identity import ObjectId
 from durable.runtime.exports import MOST_SECONDS
 from durable.storage.database import MAX_DATABASE_BYTES
+from durable.storage.durability import sync_log
 from durable.storage.store import object_path
 
-from .copies import Bounds, Copy, read_copy, sync_log
+from .copies import Bounds, Copy, read_copy
 from .wholes import AbsentObjectError, draft_in, saving
 
 ASK_SECONDS = 2.0

@@ -229,6 +229,7 @@ class Activation:
             if self.gate.is_open and self.gate.store.wants_checkpoint:
                 self.checkpointing = self.host.off_loop(self.gate.store.checkpoint)
                 await asyncio.shield(self.checkpointing)
+                self.gate.store.checkpointed()
             elif handled % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 

@@ -24,6 +24,8 @@ from durable.errors import (
 )
 from durable.identity import ObjectId, id_from_string
 from durable.storage.durability import SyncPool
+from durable.storage.journal import Journal
+from durable.storage.replay import replay, settle
 from durable.storage.store import Store, object_path
 
 from .activation import Activation
@@ -107,6 +109,7 @@ class Host:
         self._catalog = catalog
         self.remote = remote
         self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self.journal = Journal(root, worker, self._pool) if settings.journal else None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._freed = FreedMemory(self._threads.submit)
         self._opener = Opener(
@@ -115,6 +118,7 @@ class Host:
             worker=worker,
             owners=owners,
             pool=self._pool,
+            journal=self.journal,
             clock=self.clock,
             now=self.now,
             open_store=open_store,
@@ -123,6 +127,12 @@ class Host:
         self.alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
         self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+
+    async def recover(self) -> None:
+        """Bring into the objects' files what earlier workers have left in their journals. Before the first event."""
+        await self.off_loop(lambda: replay(self._root))
+        settling = self.off_loop(lambda: settle(self._root))
+        settling.add_done_callback(_log_unsettled)
 
     # -- events in
 
@@ -383,6 +393,8 @@ class Host:
         self._ticker.cancel()
         self.alarms.close()
         await self.loop.run_in_executor(None, self._pool.close)
+        if self.journal is not None:
+            self.journal.close()
         self._threads.shutdown(wait=False)
 
     def class_keys(self) -> list[str]:
@@ -395,3 +407,8 @@ class Host:
             "active": len(self.activations),
             "queued": sum(len(activation.mailbox) for activation in self.activations.values()),
         }
+
+
+def _log_unsettled(settling: asyncio.Future[None]) -> None:
+    if not settling.cancelled() and settling.exception() is not None:
+        log.warning("journals of dead workers stay where they are: %s", settling.exception())

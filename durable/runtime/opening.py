@@ -11,6 +11,7 @@ from durable.errors import UnavailableError
 from durable.identity import ObjectId
 from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
+from durable.storage.journal import Journal
 from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
 
@@ -35,6 +36,7 @@ class Opener:
         worker: this incarnation's id.
         owners: decides who should own an object.
         pool: where syncs run.
+        journal: what many objects are synced by at once, if anything.
         clock: growing seconds.
         now: ms since the epoch.
         open_store: opens an object's storage; given what `Store` is given.
@@ -49,6 +51,7 @@ class Opener:
         worker: str,
         owners: Owners,
         pool: SyncPool,
+        journal: Journal | None,
         clock: Callable[[], float],
         now: Callable[[], int],
         open_store: Callable[..., Store],
@@ -59,6 +62,7 @@ class Opener:
         self._worker = worker
         self._owners = owners
         self._pool = pool
+        self._journal = journal
         self._clock = clock
         self._now = now
         self._open_store = open_store
@@ -118,6 +122,7 @@ class Opener:
                 clock=self._clock,
                 statement_timeout=self._settings.statement_timeout,
                 max_bytes=self._settings.max_database_bytes,
+                journal=self._journal,
             )
 
         if not self._takes_long(object_path(self._root, activation.object_id)):

@@ -108,6 +108,8 @@ class RuntimeSettings(Protocol):
     def max_alarms(self) -> int: ...  # noqa: D102
     @property
     def sync_threads(self) -> int: ...  # noqa: D102
+    @property
+    def journal(self) -> bool: ...  # noqa: D102
 
 
 class Clocks(NamedTuple):

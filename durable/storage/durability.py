@@ -2,7 +2,7 @@
 
 The commit log is the seam between an event's commit and its outputs: `appended(seq)` after a commit, `durable` says up to
 which commit the disk has everything. While one sync runs in a thread, the events behind it commit, and the next sync
-covers them all. This first form syncs the object's own write-ahead log.
+covers them all. It syncs the object's own write-ahead log, or leaves that to the worker's journal while others wait as well.
 
 A sync that fails makes everything since the last good one unknown: it is reported once and never tried again.
 """
@@ -82,6 +82,15 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
+def sync_log(path: Path) -> None:
+    """Make durable what a dead owner may have left unsynced in the log of the file at `path`. Waits for the disk."""
+    try:
+        sync_file(Path(f"{path}-wal"))
+    except FileNotFoundError:
+        return  # who closed the file has synced all of it
+    sync_directory(path.parent)
+
+
 def remove_empty(path: Path) -> None:
     """Remove what a power cut has left of a file that was never synced: nothing in it was ever acknowledged.
 
@@ -102,98 +111,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-class WalSync:
-    """The commit log of one open file: which commits are durable.
-
-    Args:
-        path: of the database; its log is beside it.
-        pool: where syncs run.
-        durable: the last commit known to be on disk when the file was opened.
-        changed: called on the loop whenever `durable` has grown, or with the error that ended it.
-
-    Attributes:
-        failed: the disk has refused a sync, so that nobody knows what of the file is on it.
-    """
-
-    def __init__(self, path: Path, pool: SyncPool, durable: int, changed: Done) -> None:
-        self.durable = durable
-        self.appended_to = durable
-        self._path = path
-        self._pool = pool
-        self._changed = changed
-        self._fd: int | None = None
-        self._main_fd: int | None = None
-        self._placed = False  # the log's entry in its directory is durable
-        self._running = False
-        self.failed = False
-
-    def sync_main_by(self, fd: int) -> None:
-        """The main file, which `fd` is open on, may never have been synced: the next sync makes it and its name durable."""
-        self._main_fd = fd
-
-    def appended(self, seq: int) -> None:
-        """Commit `seq` is in the log; make it durable soon."""
-        self.appended_to = seq
-        if not self._running:
-            self._start()
-
-    def note(self, seq: int) -> None:
-        """Commit `seq` is in the log; it may wait for the next sync."""
-        self.appended_to = seq
-
-    def sync_soon(self) -> None:
-        """Make everything appended so far durable."""
-        if not self._running and self.durable < self.appended_to:
-            self._start()
-
-    @property
-    def idle(self) -> bool:
-        """Whether no sync runs."""
-        return not self._running
-
-    def _start(self) -> None:
-        if self.failed:
-            return
-        self._running = True
-        target = self.appended_to
-        self._pool.submit(self._sync, lambda error: self._finished(target, error))
-
-    def _sync(self) -> None:
-        if self._main_fd is not None:
-            os.fsync(self._main_fd)
-        if self._fd is None:
-            self._fd = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-        os.fdatasync(self._fd)
-        if not self._placed:
-            sync_directory(self._path.parent)
-            if self._main_fd is not None:
-                self._pool.sync_names(self._path.parent)
-                self._main_fd = None
-            self._placed = True
-
-    def _finished(self, target: int, error: BaseException | None) -> None:
-        self._running = False
-        if error is not None:
-            self.failed = True
-            self._changed(error)
-            return
-        self.durable = target
-        self._changed(None)
-        if self.appended_to > self.durable and not self._running:
-            self._start()
-
-    def rest(self) -> None:
-        """Let go of the log's descriptor until the next sync, unless one is running.
-
-        No failure is lost: the kernel tells of an error that nobody has seen also through a descriptor opened later.
-        """
-        if self.idle:
-            self.close()
-
-    def close(self) -> None:
-        """Let go of the log. No sync may be running."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None

@@ -68,6 +68,11 @@ def _forget_company(image: apsw.Connection) -> None:
     ).fetchall()
 
 
+NEW_LIFE = 2**32
+"""Added to the number of an image's last commit, so that none of the commits after it has the number of one that the object
+had before: what a journal has of those is not for this file."""
+
+
 def prepare_image(
     source: Path, draft: Path, object_id: ObjectId, *, epoch: int, migrations: int
 ) -> ImageFacts:
@@ -141,8 +146,8 @@ def _identify(image: apsw.Connection, object_id: ObjectId, epoch: int) -> ImageF
     stored, created_at, alarm = found
     seen = 0 if stored == POISONED else stored
     image.execute(
-        "UPDATE _do_meta SET id = ?1, name = ?2, epoch = ?3, incarnation = 'import'",
-        (str(object_id), object_id.name, max(epoch, seen)),
+        "UPDATE _do_meta SET id = ?1, name = ?2, epoch = ?3, incarnation = 'import', seq = seq + ?4",
+        (str(object_id), object_id.name, max(epoch, seen), NEW_LIFE),
     ).fetchall()
     pages: Any = image.execute("PRAGMA page_count").fetchall()[0][0]
     return ImageFacts(object_id.name, created_at, alarm, pages * PAGE_BYTES)

@@ -13,14 +13,16 @@ from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
 from .database import MAX_DATABASE_BYTES, POISONED, Database
-from .durability import Done, SyncPool, WalSync
+from .durability import Done, SyncPool
 from .failures import BusyFileError, storage_failure
+from .journal import Journal
 from .kv import KeyValue
 from .metadata import Metadata
 from .rewrite import mark_unsynced
 from .schema import FORMAT, upgrade_from
 from .sql import Sql
 from .transactions import Transactions
+from .wal import Member, WalSync
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Store:
         clock: growing seconds, for statement deadlines.
         statement_timeout: seconds.
         max_bytes: how large the database may become.
+        journal: the worker's, where it keeps one.
 
     Attributes:
         took_over: the file was last held by another owner (or this is its first opening since that one ended).
@@ -98,6 +101,7 @@ class Store:
         clock: Callable[[], float],
         statement_timeout: float,
         max_bytes: int = MAX_DATABASE_BYTES,
+        journal: Journal | None = None,
     ) -> None:
         self.claim = claim
         self.took_over = False
@@ -106,8 +110,14 @@ class Store:
         self.database.open()
         try:
             seq, durable = self._take(object_id, class_version, now, has_log=has_log)
-            self.log = WalSync(self.database.path, pool, durable, changed)
+            member = None
+            if journal is not None:
+                found = None if has_log or self.database.in_memory else seq - self.took_over
+                path = str(self.database.path.relative_to(root))
+                member = Member(journal, path, self.created_at, found)
+            self.log = WalSync(self.database.path, pool, durable, changed, member)
             self.log.note(seq)
+            self.log.frames = self.database.wal_pages
             if not self.database.in_memory and (has_log or seq <= 1):
                 # Who made the file may have died before its first sync.
                 self.log.sync_main_by(self.database.hold_main())
@@ -186,6 +196,7 @@ class Store:
     def commit(self) -> int:
         """Commit the event's writes; they are durable once `log.durable` has reached the returned number."""
         seq = self.transactions.commit()
+        self.log.frames = self.database.wal_pages
         if self._was_in_memory:
             self._was_in_memory = False
             self.log.sync_main_by(self.database.hold_main())
@@ -204,6 +215,10 @@ class Store:
     def checkpoint(self) -> None:
         """Copy the log into the main file (waits for the disk; run it in a thread, between events)."""
         self.database.checkpoint()
+
+    def checkpointed(self) -> None:
+        """The log has been copied; nobody has written since."""
+        self.log.restarted(self.transactions.seq)
 
     def shrink(self) -> None:
         """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor."""
@@ -225,6 +240,7 @@ class Store:
             self.database.remove()
         else:
             self.database.close()
+        self.log.left(durable=True)
 
     def abandon(self) -> None:
         """Let go of everything after a failure, without judging what is in it.
@@ -238,4 +254,7 @@ class Store:
                 mark_unsynced(self.database.path)
             except OSError as error:
                 log.error("%s could not be marked as not synced: %s", self.database.path, error)
-        self.database.close()
+        try:
+            self.database.close()
+        finally:
+            self.log.left(durable=False)

@@ -122,6 +122,7 @@ class LocalWorker:
 
     async def start(self) -> None:
         """Listen, register, and learn who else is there."""
+        await self.host.recover()
         await self._endpoint.start(self._address, self.host)
         self._cluster.listeners[self.id] = self._taken
         self._register("serving")
@@ -151,6 +152,8 @@ class LocalWorker:
         cancelled, which a killed process would not even notice; it can do no more to its storage.
         """
         self._killed = True
+        if self.host.journal is not None:
+            self.host.journal.drop()
         self._part()
         self.lease.close()
         for activation in list(self.host.activations.values()):

@@ -98,10 +98,11 @@ async def trouble(local: LocalObjects, counts: Counts, number: int, chance: rand
             await unsynced
 
 
-async def lives_on(cuts: list[Cut], counts: Counts) -> None:
+async def lives_on(cuts: list[Cut], counts: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every object of every image opens, has what it must have, and counts on."""
     assert len(cuts) > 10
     for image, acknowledged in cuts:
+        monkeypatch.setattr("durable.storage.journal.boot_id", lambda image=image: str(image))
         async with local_objects(image):
             found = [await counts.stub(number).value() for number in range(OBJECTS)]
             assert all(map(int.__ge__, found, acknowledged)), (image, found, acknowledged)
@@ -109,14 +110,18 @@ async def lives_on(cuts: list[Cut], counts: Counts) -> None:
             assert await counts.stub(0).increment() == found[0] + 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 async def test_G4_a_power_cut_loses_nothing_that_was_acknowledged(
-    root: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seed: int
 ) -> None:
+    caplog.set_level("INFO", "durable.storage.replay")
     disk, counts, chance = prepared(root, monkeypatch, seed, Lab)
     with watched(disk):
         cuts = await live(disk, root / "images", counts, chance, age=0.0)
-    await lives_on(cuts, counts)
+    await lives_on(cuts, counts, monkeypatch)
+    assert "replayed from commit" in caplog.text  # or the journal was not tested
+    assert "could not be replayed" not in caplog.text
+    assert "are in no journal" not in caplog.text
 
 
 async def test_S13_a_power_cut_loses_at_most_the_last_second_of_relaxed_writes(
@@ -126,7 +131,7 @@ async def test_S13_a_power_cut_loses_at_most_the_last_second_of_relaxed_writes(
     disk, counts, chance = prepared(root, monkeypatch, 7, RelaxedLab)
     with watched(disk):
         cuts = await live(disk, root / "images", counts, chance, age=0.3)  # the rest is for a busy machine
-    await lives_on(cuts, counts)
+    await lives_on(cuts, counts, monkeypatch)
 
 
 def prepared(
@@ -134,6 +139,7 @@ def prepared(
 ) -> tuple[Disk, Counts, random.Random]:
     """An empty disk, on which logs are copied into their files often."""
     monkeypatch.setattr("durable.storage.store.CHECKPOINT_PAGES", 30)
+    monkeypatch.setattr("durable.storage.journal.MOST_BYTES", 20_000)
     for name in ("disk", "images"):
         (root / name).mkdir()
     return Disk(root / "disk", seed), Counts(kind), random.Random(seed)

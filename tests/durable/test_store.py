@@ -14,12 +14,13 @@ import pytest
 
 from durable.errors import DamagedFileError, FencedError, StorageError
 from durable.identity import id_from_name
-from durable.storage import durability
+from durable.storage import durability, wal
 from durable.storage.database import SMALL_CACHE_BYTES, template
-from durable.storage.durability import SyncPool, WalSync
+from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
 from durable.storage.probe import prove_locks_exclude
 from durable.storage.store import Claim, Store, object_path
+from durable.storage.wal import WalSync
 from tests.durable.conftest import open_store
 
 PATH = Path("Lab")
@@ -391,6 +392,7 @@ def test_G4_the_directories_of_a_new_file_are_made_durable_too_once(
 ) -> None:
     directories: list[Path] = []
     monkeypatch.setattr(durability, "sync_directory", directories.append)
+    monkeypatch.setattr(wal, "sync_directory", directories.append)
     above = [tmp_path, *list(tmp_path.parents)[:3]]
     for log, expected in ((synced.log, above), (synced.another(tmp_path / "other"), [tmp_path])):
         fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)

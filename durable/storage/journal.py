@@ -1,0 +1,355 @@
+"""One file in which a worker makes the commits of many objects durable with one sync.
+
+Each object's commits are in its own write-ahead log already; what costs is to sync each of them. Where several wait for the
+disk at once, the pages that they have written are appended to the worker's journal, which is synced for all of them. The
+objects' own logs are synced later, in the background, and then the journal's file is no longer needed. An object that
+waits alone is synced by its own log, which costs the same and less to prepare.
+
+While the machine runs, nobody reads a journal: what a dead worker has committed is in the objects' logs, in the system's
+memory. After a power cut it is replayed before any object is opened (see `durable.storage.replay`).
+
+Invariants:
+- A journal's file is deleted only when everything in it is durable in the objects' own files.
+- A record holds all pages that an object's commits `first + 1` to `last` have written, as they are after `last`, where
+  `first` is durable: in the object's files, or by the record before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from .durability import SyncPool, sync_directory, sync_log
+from .rewrite import is_marked
+
+FOLDER = ".journal"
+SUFFIX = ".journal"
+MAGIC = b"durable journal 1\n"
+MOST_BYTES = 64 * 1024 * 1024  # of one file; then another one is begun
+AT_ONCE = 2  # objects' logs that are synced in the background, so that others need not wait behind them
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """What an object has written.
+
+    Args:
+        path: of its file, below the objects' directory.
+        created_at: of the object, which tells it from one of the same name.
+        first: its last commit that is not in `pages`.
+        last: its last commit that is.
+        size: pages of its database then.
+        pages: number, bytes up to a gap that has no meaning, bytes after it.
+    """
+
+    path: str
+    created_at: int
+    first: int
+    last: int
+    size: int
+    pages: list[tuple[int, bytes, bytes]]
+
+
+class Log(Protocol):
+    """An object's own log, as the journal sees it."""
+
+    path: Path
+
+    def part(self) -> Part | None:
+        """What is to be made durable; None when that is better done by the log's own sync."""
+
+    def journaled(self, last: int) -> None:
+        """Commit `last`, and all before it, are durable in the journal."""
+
+    def sync_itself(self) -> None:
+        """Make everything durable by the log's own sync."""
+
+    def settle(self) -> None:
+        """The same, as soon as nothing else is under way; the journal is told by `settled`."""
+
+
+class Journal:
+    """The journal of one worker.
+
+    Args:
+        root: directory of the objects' files.
+        owner: the worker's id.
+        pool: where syncs run.
+    """
+
+    def __init__(self, root: Path, owner: str, pool: SyncPool) -> None:
+        self.root = root
+        self._folder = root / FOLDER
+        self._owner = owner
+        self._pool = pool
+        self._waiting: dict[Log, None] = {}
+        self._running = False
+        self._alone = 0  # logs that sync by themselves at this moment
+        self._number = 0
+        self._segment: Segment | None = None
+        self._retired: list[Segment] = []
+        self._to_settle: deque[Path] = deque()
+        self._settling: set[Path] = set()
+        self._is_open = True
+        self._lock = threading.Lock()  # objects are closed in threads
+
+    # -- from the objects' logs
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether others wait for the disk, so that a sync can be shared."""
+        return self._is_open and (self._running or self._alone > 0)
+
+    def add(self, log: Log) -> None:
+        """Make what a log has written durable, together with what others have; it is told by `journaled`."""
+        self._waiting[log] = None
+        if not self._running:
+            self._start()
+
+    def begins(self) -> None:
+        """A log begins a sync of its own."""
+        self._alone += 1
+
+    def ended(self) -> None:
+        """A log's own sync has ended."""
+        self._alone -= 1
+
+    def settled(self, path: Path) -> None:
+        """Everything of an object is durable in its own files. From any thread."""
+        with self._lock:
+            for segment in self._segments():
+                segment.logs.pop(path, None)
+            self._settling.discard(path)
+        self._soon_settle_more()
+
+    def abandoned(self, path: Path) -> None:
+        """An object has been let go without its file being synced. From any thread."""
+        with self._lock:
+            for segment in self._segments():
+                if path in segment.logs:
+                    segment.logs[path] = None
+            self._settling.discard(path)
+        self._soon_settle_more()
+
+    # -- one sync for all
+
+    def _start(self) -> None:
+        logs, self._waiting = list(self._waiting), {}
+        parts: list[tuple[Log, int]] = []
+        blob = bytearray()
+        self._running = True
+        for log in logs:
+            part = log.part()
+            if part is None:
+                log.sync_itself()
+            else:
+                parts.append((log, part.last))
+                blob += framed(part)
+        if not parts:
+            self._running = False
+            return
+        segment = self._segment
+        if segment is None:
+            self._number += 1
+            name = f"{self._owner}.{self._number}{SUFFIX}"
+            segment = self._segment = Segment(self._folder / name)
+        with self._lock:
+            for log, _ in parts:
+                segment.logs[log.path] = log
+        self._pool.submit(lambda: segment.append(blob), lambda error: self._finished(segment, parts, error))
+
+    def _finished(self, segment: Segment, parts: list[tuple[Log, int]], error: BaseException | None) -> None:
+        if error is not None:
+            self._is_open = False  # from now on each syncs its own log
+            for log, _ in parts:
+                log.sync_itself()
+        else:
+            for log, last in parts:
+                log.journaled(last)
+            if segment.size > MOST_BYTES:
+                self._retire()
+        self._running = False
+        if self._waiting:
+            self._start()
+
+    # -- files that are full
+
+    def _segments(self) -> list[Segment]:
+        return self._retired if self._segment is None else [*self._retired, self._segment]
+
+    def _retire(self) -> None:
+        """Begin another file with the next record, and have the objects in this one synced."""
+        with self._lock:
+            assert self._segment is not None
+            self._retired.append(self._segment)
+            self._to_settle += self._segment.logs
+            self._segment = None
+        self._settle_more()
+
+    def _soon_settle_more(self) -> None:
+        if self._retired:
+            self._pool.submit(_nothing, lambda _: self._settle_more())
+
+    def _settle_more(self) -> None:
+        """Sync the next objects of retired files, and delete the files of which everything is durable elsewhere."""
+        due: list[tuple[Path, Log | None]] = []
+        with self._lock:
+            for segment in [one for one in self._retired if not one.logs]:
+                self._retired.remove(segment)
+                segment.delete()
+            while self._to_settle and len(self._settling) < AT_ONCE:
+                path = self._to_settle.popleft()
+                holding = [one for one in self._retired if path in one.logs]
+                if holding:
+                    self._settling.add(path)
+                    due.append((path, holding[-1].logs[path]))
+        for path, log in due:
+            if log is not None:
+                log.settle()
+            else:
+                self._pool.submit(partial(settle_left, path), partial(self._left_settled, path))
+
+    def _left_settled(self, path: Path, error: BaseException | None) -> None:
+        if error is None:
+            self.settled(path)
+        else:  # what is here of it stays, until another worker starts
+            self.abandoned(path)
+
+    def close(self) -> None:
+        """End; the objects have been closed. What is not settled stays on disk, for whoever starts next."""
+        with self._lock:
+            for segment in self._segments():
+                if segment.logs:
+                    segment.close()
+                else:
+                    segment.delete()
+            self._retired, self._segment, self._is_open = [], None, False
+
+    def drop(self) -> None:
+        """Let go of the files as a killed process would."""
+        with self._lock:
+            for segment in self._segments():
+                segment.close()
+            self._retired, self._segment, self._is_open = [], None, False
+
+
+def settle_left(path: Path) -> None:
+    """Make durable what somebody who is gone has left in an object's log. Raises OSError where the disk has refused it before."""
+    if is_marked(path):
+        raise OSError(f"{path} waits to be rewritten")
+    sync_log(path)
+
+
+def _nothing() -> None:
+    """Work for a thread that has only to call back."""
+
+
+class Segment:
+    """One file of a journal, locked as long as its worker lives.
+
+    Attributes:
+        logs: the objects that have something in it, and whose own files may lack it; None: who wrote it is gone.
+        size: bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs: dict[Path, Log | None] = {}
+        self.size = 0
+        self._fd: int | None = None
+
+    def append(self, blob: bytes | bytearray) -> None:
+        """Append and sync (in a thread). Raises OSError."""
+        if self._fd is None:
+            self._create()
+        assert self._fd is not None
+        view = memoryview(blob)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        os.fdatasync(self._fd)
+        self.size += len(blob)
+
+    def _create(self) -> None:
+        folder = self.path.parent
+        folder.mkdir(mode=0o700, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self.path, flags, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        head = msgspec.msgpack.encode(boot_id())
+        os.write(self._fd, MAGIC + len(head).to_bytes(4, "big") + head)
+        os.fsync(self._fd)
+        sync_directory(folder)
+        sync_directory(folder.parent)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def delete(self) -> None:
+        """Delete the file."""
+        if self._fd is not None:
+            self.path.unlink(missing_ok=True)
+            self.close()
+
+
+def boot_id() -> str:
+    """What tells this run of the machine from every other; "" where the system does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+# -- the format
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Part).decode
+
+
+def framed(part: Part) -> bytes:
+    """A record: length and checksum, four bytes each, big-endian, and then the part."""
+    data = _encode(part)
+    return len(data).to_bytes(4, "big") + zlib.crc32(data).to_bytes(4, "big") + data
+
+
+def read_head(content: bytes) -> tuple[str, int] | None:
+    """In which run of the machine a journal was begun, and where its records begin; None when it has no whole head."""
+    at = len(MAGIC) + 4
+    if content[: len(MAGIC)] != MAGIC:
+        return None
+    end = at + int.from_bytes(content[len(MAGIC) : at], "big")
+    if len(content) < end:
+        return None
+    try:
+        return msgspec.msgpack.decode(content[at:end], type=str), end
+    except msgspec.MsgspecError:
+        return None
+
+
+def read_parts(content: bytes, at: int) -> Iterator[Part]:
+    """The records from a position on, up to the first that is not whole: it and what follows was never acknowledged."""
+    while len(content) - at >= 8:
+        size = int.from_bytes(content[at : at + 4], "big")
+        data = content[at + 8 : at + 8 + size]
+        if (
+            len(data) < size
+            or size == 0
+            or zlib.crc32(data) != int.from_bytes(content[at + 4 : at + 8], "big")
+        ):
+            return
+        try:
+            yield _decode(data)
+        except msgspec.MsgspecError:
+            return
+        at += 8 + size
