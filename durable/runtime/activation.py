@@ -151,18 +151,18 @@ class Activation:
     def is_idle(self, now: float) -> bool:
         """Whether nothing has happened here for the class's idle time, and nothing is under way."""
         return (
-            self.state is State.ACTIVE
+            now - self.last_active >= self.idle_seconds  # first: it is what most objects fail
+            and self.state is State.ACTIVE
             and self.running is None
             and not self.mailbox
             and not self.gate.outbox
             and not self.beside
-            and now - self.last_active >= self.idle_seconds
             and not self.host.alarm_turns.waits(str(self.object_id))
         )
 
     def tick(self, now: float) -> None:
         """Now and then: look at the clock and at what could not leave before."""
-        if self.running is not None:
+        if self.runner.running is not None:
             self.runner.check_deadline(now)
         elif self.state is State.LEAVING:
             self.wake()
@@ -170,7 +170,8 @@ class Activation:
             self.leave(Leave.IDLE)
         elif self._may_shrink and now - self.last_active >= SHRINK_SECONDS:
             self.wake()
-        self.beside.check_deadlines(now)
+        if self.beside:
+            self.beside.check_deadlines(now)
         if self.gate.outbox:
             self.gate.outbox.release()
 

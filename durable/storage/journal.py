@@ -17,8 +17,10 @@ Invariants:
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -31,10 +33,14 @@ import msgspec
 from .durability import SyncPool, sync_directory, sync_log
 from .rewrite import is_marked
 
+logger = logging.getLogger(__name__)
+
 FOLDER = ".journal"
 SUFFIX = ".journal"
 MAGIC = b"durable journal 1\n"
+HEAD_BYTES = 1024  # at most
 MOST_BYTES = 64 * 1024 * 1024  # of one file; then another one is begun
+PAUSE_SECONDS = 60.0  # after the disk has refused a record
 AT_ONCE = 2  # objects' logs that are synced in the background, so that others need not wait behind them
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -99,7 +105,7 @@ class Journal:
         self._retired: list[Segment] = []
         self._to_settle: deque[Path] = deque()
         self._settling: set[Path] = set()
-        self._is_open = True
+        self._paused_until = 0.0
         self._lock = threading.Lock()  # objects are closed in threads
 
     # -- from the objects' logs
@@ -107,7 +113,7 @@ class Journal:
     @property
     def is_worth_it(self) -> bool:
         """Whether others wait for the disk, so that a sync can be shared."""
-        return self._is_open and (self._running or self._alone > 0)
+        return (self._running or self._alone > 0) and time.monotonic() >= self._paused_until
 
     def add(self, log: Log) -> None:
         """Make what a log has written durable, together with what others have; it is told by `journaled`."""
@@ -169,7 +175,9 @@ class Journal:
 
     def _finished(self, segment: Segment, parts: list[tuple[Log, int]], error: BaseException | None) -> None:
         if error is not None:
-            self._is_open = False  # from now on each syncs its own log
+            logger.warning("%s could not be written, each object syncs its own log: %s", segment.path, error)
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            self._retire()
             for log, _ in parts:
                 log.sync_itself()
         else:
@@ -189,7 +197,8 @@ class Journal:
     def _retire(self) -> None:
         """Begin another file with the next record, and have the objects in this one synced."""
         with self._lock:
-            assert self._segment is not None
+            if self._segment is None:
+                return
             self._retired.append(self._segment)
             self._to_settle += self._segment.logs
             self._segment = None
@@ -232,14 +241,14 @@ class Journal:
                     segment.close()
                 else:
                     segment.delete()
-            self._retired, self._segment, self._is_open = [], None, False
+            self._retired, self._segment = [], None
 
     def drop(self) -> None:
         """Let go of the files as a killed process would."""
         with self._lock:
             for segment in self._segments():
                 segment.close()
-            self._retired, self._segment, self._is_open = [], None, False
+            self._retired, self._segment = [], None
 
 
 def settle_left(path: Path) -> None:

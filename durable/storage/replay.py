@@ -23,7 +23,7 @@ import apsw
 
 from . import journal
 from .durability import sync_directory, sync_log
-from .journal import FOLDER, SUFFIX, Part, read_head, read_parts, settle_left
+from .journal import FOLDER, HEAD_BYTES, SUFFIX, Part, read_head, read_parts, settle_left
 from .pages import PAGE_BYTES, whole
 from .rewrite import copy_whole, is_marked, mark_unsynced, replace_marked
 
@@ -36,7 +36,7 @@ _OPEN = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN
 def replay(root: Path) -> None:
     """Replay what an earlier run of the machine has left. Waits for the disk, and for who is at it already. Raises OSError."""
     folder = root / FOLDER
-    if not folder.is_dir():
+    if not any(found.is_of_an_earlier_run for found in _left_by_the_dead(folder)):
         return
     with _turn(folder):
         left = [found for found in _left_by_the_dead(folder) if found.is_of_an_earlier_run]
@@ -59,15 +59,11 @@ def replay(root: Path) -> None:
 
 def settle(root: Path) -> None:
     """Sync what dead workers have left in objects' logs in this run of the machine. Waits for the disk. Raises OSError."""
-    folder = root / FOLDER
-    if not folder.is_dir():
-        return
-    with _turn(folder):
-        for found in _left_by_the_dead(folder):
-            if not found.is_of_an_earlier_run:
-                for path in {part.path for part in found.parts()}:
-                    settle_left(root / path)
-                found.delete()
+    for found in _left_by_the_dead(root / FOLDER):
+        if not found.is_of_an_earlier_run:
+            for path in {part.path for part in found.parts()}:
+                settle_left(root / path)
+            found.delete()
 
 
 class _Left:
@@ -75,8 +71,8 @@ class _Left:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content = path.read_bytes()
-        self._head = read_head(self._content)
+        with path.open("rb") as file:
+            self._head = read_head(file.read(HEAD_BYTES))
 
     @property
     def is_of_an_earlier_run(self) -> bool:
@@ -86,7 +82,7 @@ class _Left:
 
     def parts(self) -> Iterator[Part]:
         """What is in it, in the order in which it was written."""
-        return iter(()) if self._head is None else read_parts(self._content, self._head[1])
+        return iter(()) if self._head is None else read_parts(self._path.read_bytes(), self._head[1])
 
     def delete(self) -> None:
         """Everything in it is durable elsewhere."""

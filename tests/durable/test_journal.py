@@ -1,17 +1,29 @@
 """The journal: one sync for many objects, and what is replayed of it after a power cut."""
 
 import asyncio
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
+from durable.identity import id_from_name
 from durable.storage import journal
-from durable.storage.journal import FOLDER, Part, framed, read_head, read_parts
+from durable.storage.durability import SyncPool
+from durable.storage.images import prepare_image
+from durable.storage.journal import FOLDER, MAGIC, Part, framed, read_head, read_parts
 from durable.storage.pages import FRAME_BYTES, PAGE_BYTES, pages_of, whole
+from durable.storage.replay import replay, settle
+from durable.storage.rewrite import mark_unsynced
+from durable.storage.store import Store
 from durable.testing import LocalObjects, local_objects
+from tests.durable.conftest import open_store
 from tests.durable.lab import do, lab, put
 
 NAMES = [f"{n}" for n in range(12)]
@@ -176,3 +188,171 @@ def test_G4_pages_without_their_unused_room_make_the_same_database(
         assert copied.execute(query).fetchall() == database.execute(query).fetchall()
     copied.close()
     assert sum(len(before) + len(after) for _, before, after in pages) < len(pages) * PAGE_BYTES
+
+
+# --- What is replayed, and what is not
+
+RUN = "an earlier run of the machine"
+
+
+@pytest.fixture
+def power_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process finds was left by an earlier run of the machine."""
+    monkeypatch.setattr(journal, "boot_id", lambda: "this run")
+
+
+class Life:
+    """One object's file after its first commits, and as it was after some more, which only a journal has."""
+
+    def __init__(self, root: Path, pool: SyncPool) -> None:
+        self.root = root
+        store = open_store(root, pool)
+        self.path = store.database.path
+        self.name = str(self.path.relative_to(root))
+        self._commit(store, 2)
+        store.close()
+        store = open_store(root, pool)
+        before = {file: file.read_bytes() for file in self.path.parent.iterdir()}
+        self.first = store.transactions.seq
+        self._commit(store, 3)
+        self.last = store.transactions.seq
+        pages, self.size = pages_of(Path(f"{self.path}-wal").read_bytes()[32:])
+        self.pages = pages
+        self.created_at = store.created_at
+        store.abandon()
+        for file in self.path.parent.iterdir():
+            file.unlink()
+        for file, content in before.items():
+            file.write_bytes(content)
+
+    def _commit(self, store: Store, times: int) -> None:
+        for _ in range(times):
+            store.kv.put_many({"n": store.kv.get("n", 0) + 1})
+            store.commit()
+
+    def part(self, **changes: Any) -> Part:
+        """What the journal has of it."""
+        part = Part(self.name, self.created_at, self.first, self.last, self.size, self.pages)
+        return msgspec.structs.replace(part, **changes)
+
+    def leave(self, *parts: Part, run: str = RUN, more: bytes = b"") -> Path:
+        """A journal with these records."""
+        (self.root / FOLDER).mkdir(exist_ok=True)
+        head = msgspec.msgpack.encode(run)
+        path = self.root / FOLDER / "w.1.journal"
+        path.write_bytes(MAGIC + len(head).to_bytes(4, "big") + head + b"".join(map(framed, parts)) + more)
+        return path
+
+    def value(self, pool: SyncPool) -> int:
+        """What is stored."""
+        store = open_store(self.root, pool)
+        value = store.kv.get("n")
+        store.abandon()
+        return int(value)
+
+
+@pytest.fixture
+def life(tmp_path: Path, pool: SyncPool) -> Life:
+    return Life(tmp_path, pool)
+
+
+@pytest.mark.usefixtures("power_was_cut")
+def test_G4_a_record_brings_a_file_up_to_date(life: Life, pool: SyncPool) -> None:
+    left = life.leave(life.part(), more=framed(life.part())[:40])
+    replay(life.root)
+    assert not left.exists()
+    assert life.value(pool) == 5
+    assert sorted(path.suffix for path in life.path.parent.iterdir()) == [".sqlite3", ".sqlite3-wal"]
+
+
+@pytest.mark.usefixtures("power_was_cut")
+def test_G4_records_of_another_object_of_that_name_of_older_commits_and_beyond_a_gap_are_left_out(
+    life: Life, pool: SyncPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = life.part(created_at=life.created_at + 1)
+    old = life.part(first=0, last=life.first)
+    beyond = life.part(first=life.last + 1, last=life.last + 2)
+    left = life.leave(other, old, beyond)
+    replay(life.root)
+    assert not left.exists()
+    assert life.value(pool) == 2
+    assert "are in no journal" in caplog.text
+
+
+@pytest.mark.usefixtures("power_was_cut")
+def test_G4_records_of_files_that_are_gone_empty_or_damaged_do_no_harm(
+    life: Life, pool: SyncPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = life.path.parent
+    (folder / "empty.sqlite3").touch()
+    (folder / "damaged.sqlite3").write_bytes(b"x" * 8192)
+    names = [
+        str((folder / name).relative_to(life.root))
+        for name in ("gone.sqlite3", "empty.sqlite3", "damaged.sqlite3")
+    ]
+    left = life.leave(*(life.part(path=name) for name in names), life.part())
+    replay(life.root)
+    assert not left.exists()
+    assert "damaged.sqlite3 could not be replayed" in caplog.text
+    assert life.value(pool) == 5
+    assert (folder / "empty.sqlite3").stat().st_size == 0
+    assert not (folder / "gone.sqlite3").exists()
+
+
+@pytest.mark.usefixtures("power_was_cut")
+@pytest.mark.parametrize("step", range(12))
+def test_G4_a_replay_that_is_cut_off_is_done_again(
+    life: Life, pool: SyncPool, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    life.leave(life.part())
+    count = 0
+
+    def counted(real: Any) -> Any:
+        def step_or_die(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > step:
+                raise OSError("the power fails")
+            return real(*args, **options)
+
+        return step_or_die
+
+    with monkeypatch.context() as cut:
+        for name in ("fsync", "unlink", "rename"):
+            cut.setattr(os, name, counted(getattr(os, name)))
+        with suppress(OSError):
+            replay(life.root)
+    replay(life.root)
+    assert life.value(pool) == 5
+
+
+def test_G4_a_journal_of_a_living_worker_is_left_alone(
+    life: Life, pool: SyncPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = life.leave(life.part(), run="this run")
+    monkeypatch.setattr(journal, "boot_id", lambda: "another run")
+    with left.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        replay(life.root)
+        settle(life.root)
+        assert left.exists()
+    assert life.value(pool) == 2
+
+
+def test_G4_what_waits_to_be_rewritten_keeps_its_journal(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = life.leave(life.part(), run="this run")
+    monkeypatch.setattr(journal, "boot_id", lambda: "this run")
+    mark_unsynced(life.path)
+    with pytest.raises(OSError, match="rewritten"):
+        settle(life.root)
+    assert left.exists()
+
+
+def test_G4_an_image_that_takes_an_objects_place_begins_beyond_what_any_journal_has(life: Life) -> None:
+    draft = life.root / "draft"
+    object_id = id_from_name("Lab", "x")
+    prepare_image(life.path, draft, object_id, epoch=1, migrations=0)
+    with apsw.Connection(str(draft)) as image:
+        ((seq,),) = image.execute("SELECT seq FROM _do_meta").fetchall()
+    image.close()
+    assert seq > life.last + 1_000_000
