@@ -12,7 +12,7 @@ from .plan import FULL, QUICK, TINY
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 SUITES = ("counters", "runtime")
-PARTS = ("calls", "link", "activations", "awake", "asleep", "sockets")
+PARTS = ("calls", "link", "activations", "awake", "asleep", "sockets", "rooms", "growth", "alarms", "start")
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="counters: what the service that runs at URL answers over HTTP (start it with `make run`, or `manage.py serve` with "
-        "API_AUTH=open). runtime: what calls, activations, objects and sockets cost, on services of its own. Figures are kept as JSON under "
+        "API_AUTH=open). runtime: what calls, activations, objects, sockets and rooms cost, on services of its own. Figures are kept as JSON under "
         "benchmarks/results/.",
     )
     parser.add_argument(

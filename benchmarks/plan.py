@@ -30,6 +30,21 @@ class Plan:
     sockets: int = 10_000
     """Open sockets of one gateway."""
 
+    boards: tuple[int, ...] = (50, 500, 5000)
+    """Elements of the boards that are joined."""
+
+    histories: tuple[int, ...] = (10, 100, 1000, 10_000)
+    """Messages in a room, one size after the other."""
+
+    between_messages: float = 0.0
+    """Seconds, while a history is made."""
+
+    file_sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000, 100_000_000)
+    """Bytes of an object's file, one size after the other."""
+
+    alarms: int = 1000
+    """That are due at once."""
+
 
 FULL = Plan()
 QUICK = Plan(
@@ -40,5 +55,18 @@ QUICK = Plan(
     sleepers=30_000,
     making_seconds=240.0,
     sockets=4000,
+    histories=(10, 100, 1000),
+    file_sizes=(100_000, 1_000_000, 10_000_000),
 )
-TINY = Plan(rounds=1, seconds=0.05, activations=5, residents=20, sleepers=40, sockets=20)
+TINY = Plan(
+    rounds=1,
+    seconds=0.2,
+    activations=5,
+    residents=20,
+    sleepers=40,
+    sockets=20,
+    boards=(10,),
+    histories=(5,),
+    file_sizes=(100_000,),
+    alarms=10,
+)

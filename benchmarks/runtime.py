@@ -39,7 +39,9 @@ def _parts() -> dict[str, Part]:
 
     from .activations import activations
     from .calls import in_process, over_the_link
+    from .growth import alarms, growth, start
     from .objects_memory import asleep, awake
+    from .rooms import rooms
     from .sockets_memory import idle_sockets
 
     return {
@@ -49,4 +51,8 @@ def _parts() -> dict[str, Part]:
         "awake": awake,
         "asleep": asleep,
         "sockets": idle_sockets,
+        "rooms": rooms,
+        "growth": growth,
+        "alarms": alarms,
+        "start": start,
     }

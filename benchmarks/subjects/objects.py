@@ -1,6 +1,6 @@
 """`Subject`: the smallest object that can be measured; its subclasses sleep soon or never."""
 
-from durable import DurableObject, WebSocket
+from durable import AlarmInfo, DurableObject, WebSocket
 
 
 class Subject(DurableObject):
@@ -24,6 +24,26 @@ class Subject(DurableObject):
         read = sum(len(value) for value in storage.get_many(keys).values())
         storage.delete_many(keys)
         return read
+
+    async def fill(self, values: int, size: int) -> int:
+        """Grow the file for good; how large it is."""
+        storage = self.ctx.storage
+        begin = int(storage.get("filled", 0))
+        storage.put_many({f"fill-{begin + number}": bytes(size) for number in range(values)})
+        storage.put("filled", begin + values)
+        return (begin + values) * size
+
+    async def ring_at(self, at: int) -> None:
+        """Set the alarm (ms since the epoch)."""
+        self.ctx.storage.set_alarm(at)
+
+    async def alarm(self, info: AlarmInfo) -> None:
+        """Note when it has run."""
+        self.ctx.storage.put("rung", [*self.ctx.storage.get("rung", []), self.ctx.now()])
+
+    async def rung(self) -> list[int]:
+        """When the alarm has run."""
+        return list(self.ctx.storage.get("rung", []))
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """Everybody is welcome."""
