@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 from .load import Answer, HttpConnection, Request, Result, request_bytes, run_blocking
 
 MANY = 1000
+STRANGERS = 100_000
 KEYS = 10_000
 CHECKING = 16  # connections that ask what is stored
 OPEN, SHUT = "bench-open", "bench-shut"
@@ -128,6 +130,21 @@ def many_counters(service: Service, connections: int) -> Measured:
     stored = service.total(names) - before
     right = result.broken == 0 and set(result.statuses) == {200} and stored == result.statuses[200]
     return Measured(f"{MANY} counters, increment", connections, result, right)
+
+
+def strangers(service: Service, connections: int) -> Measured:
+    """Increments of 100,000 counters that nobody has asked for before, drawn at random: most are made, few are met again."""
+    run = secrets.token_hex(4)
+    asked: list[int] = []
+
+    def request() -> bytes:
+        asked.append(random.randrange(STRANGERS))
+        return service.request("POST", f"/api/v1/counters/{run}-{asked[-1]}/increment")
+
+    result = service.load(connections, request)
+    stored = service.total(f"{run}-{number}" for number in set(asked))
+    right = result.broken == 0 and set(result.statuses) == {200} and stored == result.statuses[200]
+    return Measured(f"{STRANGERS:,} counters, increment", connections, result, right)
 
 
 def reads(service: Service, connections: int) -> Measured:

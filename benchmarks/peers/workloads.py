@@ -11,7 +11,17 @@ from dataclasses import dataclass
 import uvloop
 
 from benchmarks.chat import Crowd, Heard, most_live
-from benchmarks.counters import OPEN, SHUT, Measured, Service, checks, hot_counter, many_counters, reads
+from benchmarks.counters import (
+    OPEN,
+    SHUT,
+    Measured,
+    Service,
+    checks,
+    hot_counter,
+    many_counters,
+    reads,
+    strangers,
+)
 from benchmarks.load import Request, Result
 from benchmarks.processes import Holding
 from benchmarks.websocket import open_sockets
@@ -21,6 +31,7 @@ from .sides import MESSAGE_RATE, Side
 STEP_SECONDS = 1.5  # of a chat at one rate
 OBJECTS = 300
 SOCKETS = 1000
+COMEBACKS = 2000
 AT_ONCE = 64
 SLEEP_WITHIN = 120.0
 STEADY_SECONDS = 4.0  # in which nothing changes once everything sleeps
@@ -179,6 +190,30 @@ async def _idle_sockets(side: Side) -> Outcome:
     return Outcome(values, busy, why)
 
 
+def _reconnect(side: Side, _seconds: float) -> Outcome:
+    """Two thousand clients of two hundred objects lose their connections at once, and all come back at once."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_come_back(side))
+
+
+async def _come_back(side: Side) -> Outcome:
+    run = secrets.token_hex(4)
+    paths = [f"/ws/subject/{run}-{n % (COMEBACKS // 10)}" for n in range(COMEBACKS)]
+    clients = await open_sockets("127.0.0.1", side.port, paths)
+    for client in clients:
+        client.close()
+    cost, busy, started = side.busy_seconds(), time.process_time(), time.perf_counter()
+    back = await open_sockets("127.0.0.1", side.port, paths)
+    took = time.perf_counter() - started
+    values = {"all back after s": took, COST: (side.busy_seconds() - cost) / COMEBACKS * 1e6}
+    ended = sum(client.ended for client in back)
+    for client in back:
+        client.close()
+    return Outcome(
+        values, (time.process_time() - busy) / took, f"{ended} sockets were closed" if ended else ""
+    )
+
+
 async def _steady(side: Side) -> Holding:
     """What the side holds when that has stopped changing, at the earliest when idle objects are asleep."""
     await asyncio.sleep(
@@ -198,10 +233,12 @@ COUNTERS = (
     _loop("1,000 counters", 64, many_counters),
     _loop("counter read", 64, reads),
 )
+STRANGERS = (_loop("100,000 counters", 64, strangers),)
 LIMITER = (
     _loop("limiter, one key", 64, lambda service, conn: checks(service, conn, OPEN, 1)),
     _loop("limiter, 10,000 keys", 64, lambda service, conn: checks(service, conn, OPEN, 10_000)),
     _loop("limiter, refused", 64, lambda service, conn: checks(service, conn, SHUT, 1)),
 )
 CHAT = (_chat(1, 50), _chat(20, 10))
+CROWD = (_chat(1, 1000), Workload("2,000 reconnect", _reconnect))
 LIVES = (Workload("300 objects", _objects, fresh=True), Workload("1,000 idle sockets", _sockets, fresh=True))
