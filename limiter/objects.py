@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable import DurableObject
 
@@ -26,6 +26,19 @@ _CLEAN_PAUSE_MS = 60_000  # between looks for expired keys
 _CLEAN_AGAIN_MS = 1_000  # when one look did not get through
 _CLEAN_KEYS = 500
 _CLEAN_HITS = 5_000
+_REFUSALS = 10_000  # that are known without asking the table
+
+
+class Refusal(NamedTuple):
+    """A request of cost 1 that a sliding window has refused: so will it every other until `retry_at`, and `remaining` stays 0.
+
+    Times are in ms since the epoch.
+    """
+
+    rule: WireRule
+    at: int
+    reset_at: int
+    retry_at: int
 
 
 def shard_name(policy: str, key: str, shards: int) -> str:
@@ -71,8 +84,17 @@ class RateLimiter(DurableObject):
     _latest = 0
     _will_clean = False
 
+    async def start(self) -> None:
+        """Know of no refusals."""
+        self._refusals: dict[str, Refusal] = {}
+
     async def check(self, key: str, cost: int, rule: WireRule) -> WireDecision:
         """Admit or refuse `cost` for `key`; a cost of 0 only looks. Refused requests do not count."""
+        refusal = self._refusals.get(key)
+        if refusal is not None and cost == 1 and refusal.rule == rule:
+            now = self._now(refusal.at)
+            if now < refusal.retry_at:
+                return (False, 0, refusal.reset_at - now, refusal.retry_at - now)
         parsed = Rule(*rule)
         row = self._subject(key)
         now = self._now(row[4] if row else 0)
@@ -85,10 +107,15 @@ class RateLimiter(DurableObject):
             decision = self._check_log(key, cost, parsed, row, now)
         else:
             decision = self._check_counted(key, cost, parsed, row, now)
+        if cost == 1 and not decision.allowed and parsed.algorithm == "sliding_window":
+            self._remember(key, Refusal(rule, now, now + decision.reset_after, now + decision.retry_after))
+        elif refusal is not None:
+            del self._refusals[key]
         return (decision.allowed, decision.remaining, decision.reset_after, decision.retry_after)
 
     async def reset(self, key: str) -> None:
         """Forget `key`: it begins anew."""
+        self._refusals.pop(key, None)
         row = self._subject(key)
         if row is not None:
             self._forget(row[0])
@@ -116,6 +143,11 @@ class RateLimiter(DurableObject):
         if earliest is not None:
             pause = _CLEAN_AGAIN_MS if earliest <= now else _CLEAN_PAUSE_MS
             self.ctx.storage.set_alarm(max(earliest, now + pause))
+
+    def _remember(self, key: str, refusal: Refusal) -> None:
+        if len(self._refusals) >= _REFUSALS:
+            self._refusals.clear()
+        self._refusals[key] = refusal
 
     def _now(self, seen: int) -> int:
         self._latest = max(self._latest, self.ctx.now())
