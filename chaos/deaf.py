@@ -81,6 +81,7 @@ class Talk:
                 ws = await stack.enter_async_context(
                     connect(f"{self._address}?name=T{number}", max_size=None, compression=None)
                 )
+                stack.callback(ws.transport.abort)  # a goodbye would wait for what nobody reads any more
                 self._tasks += [asyncio.create_task(self._say(ws)), asyncio.create_task(self._hear(ws))]
             try:
                 yield
@@ -102,8 +103,8 @@ class Talk:
                 self.phase.latencies.append(time.monotonic() - float(told["text"].split()[0]))
 
 
-async def be_deaf(port: int, path: str) -> None:
-    """Enter the room, never read, and come back after a while.
+async def be_deaf(port: int, path: str, stay: float) -> None:
+    """Enter the room, never read, and come back after `stay` seconds, then once a minute.
 
     Being cut off cannot be seen without reading: what the system still holds for this client keeps the connection open.
     """
@@ -114,7 +115,13 @@ async def be_deaf(port: int, path: str) -> None:
             peer.setblocking(False)
             await loop.sock_connect(peer, ("127.0.0.1", port))
             await loop.sock_sendall(peer, HANDSHAKE.format(path=path).encode())
-            await asyncio.sleep(DEAF_SECONDS)
+            await asyncio.sleep(stay)
+        stay = DEAF_SECONDS
+
+
+def _first_stay(number: int, options: argparse.Namespace) -> float:
+    """All come together; from then on they come and go each for itself."""
+    return WARM_UP_SECONDS + DEAF_SECONDS * (number + 1) / int(options.clients)
 
 
 async def watch_memory(service: Service, talk: Talk) -> None:
@@ -149,7 +156,9 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> list[Phase]:
             talk.phase = phases[0]
             await asyncio.sleep(min(60.0, options.minutes * 60))
             deaf = [
-                asyncio.create_task(be_deaf(service.port, f"{path}?name=D{number}"))
+                asyncio.create_task(
+                    be_deaf(service.port, f"{path}?name=D{number}", _first_stay(number, options))
+                )
                 for number in range(options.clients)
             ]
             talk.phase = Phase("arrival")
