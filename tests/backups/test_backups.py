@@ -169,7 +169,7 @@ async def test_what_a_dead_owner_left_in_the_log_is_made_durable_and_copied(
     log = Path(f"{object_path(local.conf.data_dir, ID)}-wal")
     assert log.stat().st_size > 0
     synced: list[Path] = []
-    monkeypatch.setattr("durable.inspector.copies.sync_file", synced.append)
+    monkeypatch.setattr("durable.storage.durability.sync_file", synced.append)
     assert await backups.make(ID) is Made.COPIED
     assert synced == [log]
     assert rows(archive, (await backups.copies(ID))[0], tmp_path, "SELECT count(*) FROM _do_kv") == [(1,)]
