@@ -1,7 +1,8 @@
 """`python -m chaos.deaf`: a hundred clients that never read, for minutes. Does the gateways' memory stay flat, do others notice?
 
-Ten people talk in a room, first alone, then with the deaf clients among them, which leave and come back once a minute. Each
-message is timed from its sender to each of the others. Memory is what the gateways keep resident.
+Ten people talk in a room, first alone, then with the deaf clients among them. Each message is timed from its sender to each of the
+others. Memory is what the gateways keep resident. Who never reads does not learn that it was cut off; with `--stay` each leaves and comes
+back after so many seconds, which costs a welcome each time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ EVERY_SECONDS = 0.5  # between two messages of one talker
 PADDING = "x" * 2000  # makes a message large enough to fill a deaf client's buffers
 WARM_UP_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-DEAF_SECONDS = 60.0  # time enough to be cut off, and to come back many times in ten minutes
+NEVER = 1e6  # seconds
 MOST_SLOWER = 2.0  # p99 with the deaf clients, by that without
 MOST_GROWTH = 1.1  # memory at the end, by that after a tenth of the time
 
@@ -103,8 +104,8 @@ class Talk:
                 self.phase.latencies.append(time.monotonic() - float(told["text"].split()[0]))
 
 
-async def be_deaf(port: int, path: str, stay: float) -> None:
-    """Enter the room, never read, and come back after `stay` seconds, then once a minute.
+async def be_deaf(port: int, path: str, first: float, stay: float) -> None:
+    """Enter the room and never read; come back after `first` seconds, and then every `stay` seconds.
 
     Being cut off cannot be seen without reading: what the system still holds for this client keeps the connection open.
     """
@@ -115,13 +116,15 @@ async def be_deaf(port: int, path: str, stay: float) -> None:
             peer.setblocking(False)
             await loop.sock_connect(peer, ("127.0.0.1", port))
             await loop.sock_sendall(peer, HANDSHAKE.format(path=path).encode())
-            await asyncio.sleep(stay)
-        stay = DEAF_SECONDS
+            await asyncio.sleep(first)
+        first = stay
 
 
-def _first_stay(number: int, options: argparse.Namespace) -> float:
-    """All come together; from then on they come and go each for itself."""
-    return WARM_UP_SECONDS + DEAF_SECONDS * (number + 1) / int(options.clients)
+def _stays(number: int, options: argparse.Namespace) -> tuple[float, float]:
+    """How long a client stays at first, and then. All come together, and leave each for itself."""
+    if options.stay is None:
+        return NEVER, NEVER
+    return WARM_UP_SECONDS + options.stay * (number + 1) / options.clients, options.stay
 
 
 async def watch_memory(service: Service, talk: Talk) -> None:
@@ -156,9 +159,7 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> list[Phase]:
             talk.phase = phases[0]
             await asyncio.sleep(min(60.0, options.minutes * 60))
             deaf = [
-                asyncio.create_task(
-                    be_deaf(service.port, f"{path}?name=D{number}", _first_stay(number, options))
-                )
+                asyncio.create_task(be_deaf(service.port, f"{path}?name=D{number}", *_stays(number, options)))
                 for number in range(options.clients)
             ]
             talk.phase = Phase("arrival")
@@ -179,6 +180,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.deaf", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="with the deaf clients (default: 10)")
     parser.add_argument("--clients", type=int, default=100, help="how many are deaf (default: 100)")
+    parser.add_argument(
+        "--stay",
+        type=float,
+        help="seconds after which a deaf client leaves and comes back (default: it stays)",
+    )
     parser.add_argument("--results", type=Path, help="a file to keep the figures in, as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deaf-") as folder, contextlib.suppress(ConnectionClosed):
