@@ -13,9 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from durable.core.envelope import (
-    Target,
-)
+from durable.core.envelope import Target
 from durable.core.leases import LeaseWindow
 from durable.errors import (
     DurableError,
@@ -35,11 +33,7 @@ from .capacity import Capacity
 from .effects import messages
 from .events import Answer, Event, Operation
 from .freed_memory import FreedMemory
-from .handlers import (
-    ObjectRequest,
-    event_of,
-    vanished_event,
-)
+from .handlers import ObjectRequest, event_of, vanished_event
 from .leaving import Leave
 from .opening import Opener
 from .registry import Registry
@@ -131,17 +125,11 @@ class Host:
     async def recover(self) -> None:
         """Bring into the objects' files what earlier workers have left in their journals. Before the first event."""
         await self.off_loop(lambda: replay(self._root))
-        settling = self.off_loop(lambda: settle(self._root))
-        settling.add_done_callback(_log_unsettled)
+        _ = self.off_loop(lambda: settle(self._root))
 
     # -- events in
 
-    def dispatch(
-        self,
-        request: ObjectRequest,
-        peer: str,
-        answer: Answer,
-    ) -> None:
+    def dispatch(self, request: ObjectRequest, peer: str, answer: Answer) -> None:
         """Hand a request from `peer` to its object; `answer` is told the outcome."""
         try:
             activation = self.activations.get(request.target.id)
@@ -407,8 +395,3 @@ class Host:
             "active": len(self.activations),
             "queued": sum(len(activation.mailbox) for activation in self.activations.values()),
         }
-
-
-def _log_unsettled(settling: asyncio.Future[None]) -> None:
-    if not settling.cancelled() and settling.exception() is not None:
-        log.warning("journals of dead workers stay where they are: %s", settling.exception())

@@ -112,6 +112,11 @@ class Database:
             self._adopt(connection)
             self.in_memory = True
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the log that lies beside the file has something in it."""
+        return not self.in_memory and not self._log_is_empty
+
     def _adopt(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.cursor = connection.cursor()

@@ -290,12 +290,14 @@ class Segment:
     def _create(self) -> None:
         folder = self.path.parent
         folder.mkdir(mode=0o700, exist_ok=True)
+        draft = self.path.with_suffix(".starting")  # unlocked, it would look like a dead worker's
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(self.path, flags, 0o600)
+        self._fd = os.open(draft, flags, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         head = msgspec.msgpack.encode(boot_id())
         os.write(self._fd, MAGIC + len(head).to_bytes(4, "big") + head)
         os.fsync(self._fd)
+        draft.rename(self.path)
         sync_directory(folder)
         sync_directory(folder.parent)
 

@@ -58,12 +58,16 @@ def replay(root: Path) -> None:
 
 
 def settle(root: Path) -> None:
-    """Sync what dead workers have left in objects' logs in this run of the machine. Waits for the disk. Raises OSError."""
+    """Sync what dead workers have left in objects' logs in this run of the machine, as far as the disk lets us. Waits for it."""
     for found in _left_by_the_dead(root / FOLDER):
-        if not found.is_of_an_earlier_run:
+        if found.is_of_an_earlier_run:
+            continue
+        try:
             for path in {part.path for part in found.parts()}:
                 settle_left(root / path)
             found.delete()
+        except OSError as error:
+            log.warning("a dead worker's journal stays where it is: %s", error)
 
 
 class _Left:
@@ -105,7 +109,8 @@ def _left_by_the_dead(folder: Path) -> list[_Left]:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Shared: of two who look at the same time, neither must take the other for its owner.
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # its worker lives
             finally:
@@ -139,10 +144,14 @@ def _replay_object(path: Path, parts: list[Part]) -> None:
             mark_unsynced(path)
             replace_marked(path, write)
             log.info("%s: replayed from commit %d to %d", path.name, seq, last)
-    except apsw.BusyError:
+    except apsw.BusyError as error:
+        if journal.boot_id():
+            raise OSError(f"{path} cannot be replayed while another process holds it") from error
         sync_log(path)  # somebody lives with it, so this is the same run of the machine
-    except apsw.Error as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
         log.error("%s could not be replayed, and is left as it is: %s", path, error)
+    except apsw.Error as error:
+        raise OSError(f"{path} could not be replayed: {error}") from error
 
 
 def _newer(path: Path, parts: list[Part], created_at: int, seq: int) -> tuple[dict[int, bytes], int, int]:

@@ -108,6 +108,7 @@ class Store:
         self.database = Database(object_path(root, object_id), clock, statement_timeout, max_bytes)
         has_log = self._has_log()
         self.database.open()
+        has_log = has_log or self.database.has_log  # its owner may have died only now
         try:
             seq, durable = self._take(object_id, class_version, now, has_log=has_log)
             member = None

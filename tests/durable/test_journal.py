@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from durable.identity import id_from_name
 from durable.storage import journal
 from durable.storage.durability import SyncPool
 from durable.storage.images import prepare_image
-from durable.storage.journal import FOLDER, MAGIC, Part, framed, read_head, read_parts
+from durable.storage.journal import FOLDER, MAGIC, Part, Segment, framed, read_head, read_parts
 from durable.storage.pages import FRAME_BYTES, PAGE_BYTES, pages_of, whole
 from durable.storage.replay import replay, settle
 from durable.storage.rewrite import mark_unsynced
@@ -343,9 +345,54 @@ def test_G4_what_waits_to_be_rewritten_keeps_its_journal(life: Life, monkeypatch
     left = life.leave(life.part(), run="this run")
     monkeypatch.setattr(journal, "boot_id", lambda: "this run")
     mark_unsynced(life.path)
-    with pytest.raises(OSError, match="rewritten"):
-        settle(life.root)
+    settle(life.root)
     assert left.exists()
+
+
+@pytest.mark.usefixtures("power_was_cut")
+def test_G4_who_also_looks_at_a_journal_is_not_taken_for_its_owner(life: Life, pool: SyncPool) -> None:
+    left = life.leave(life.part())
+    with left.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        replay(life.root)
+    assert life.value(pool) == 5
+
+
+@pytest.mark.usefixtures("power_was_cut")
+def test_G4_what_somebody_holds_keeps_its_journal_until_it_can_be_replayed(
+    life: Life, pool: SyncPool
+) -> None:
+    left = life.leave(life.part())
+    script = (
+        "import apsw, sys; c = apsw.Connection(sys.argv[1]); c.execute('PRAGMA locking_mode=EXCLUSIVE');"
+        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(life.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(OSError, match="holds it"):
+            replay(life.root)
+        assert left.exists()
+        holder.kill()
+    replay(life.root)
+    assert life.value(pool) == 5
+
+
+def test_G4_no_journal_is_ever_seen_without_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    real = fcntl.flock
+
+    def look(descriptor: int, kind: int) -> None:
+        seen.append([path.name for path in tmp_path.glob("*/*.journal")])
+        real(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", look)
+    segment = Segment(tmp_path / FOLDER / "w.1.journal")
+    segment.append(b"x")
+    assert seen == [[]]
+    assert segment.path.exists()
+    segment.delete()
 
 
 def test_G4_an_image_that_takes_an_objects_place_begins_beyond_what_any_journal_has(life: Life) -> None:
