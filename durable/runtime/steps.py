@@ -14,7 +14,9 @@ their own, which are not counted here: they are interrupted where nothing but th
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 import types
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -24,10 +26,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from durable.errors import Delivered, EventTimeoutError, MemoryLimitError
 
+from . import memory
 from .events import Event, current_event
 
 if TYPE_CHECKING:
     from .activation import Activation
+
+log = logging.getLogger(__name__)
 
 PROTECTED = ("durable.", "contextlib", "asyncio", "logging")
 """Modules that are never interrupted: cut at the wrong place, they would leave locks taken or things half done."""
@@ -87,17 +92,31 @@ class Steps:
         number: of the last step that began; read by the watchdog's thread.
         running: whose step runs, or None.
         interrupted: number of the step that has been interrupted last.
+        condemned: the event of which no further step may begin; set by the watchdog's thread.
         charge: what for.
         last: the event of the step that began last, as the marker names it.
+        memory_limit: bytes beyond which a handler may not let the process grow.
     """
 
-    __slots__ = ("_marker", "_tracing", "charge", "interrupted", "last", "number", "running")
+    __slots__ = (
+        "_marker",
+        "_tracing",
+        "charge",
+        "condemned",
+        "interrupted",
+        "last",
+        "memory_limit",
+        "number",
+        "running",
+    )
 
-    def __init__(self, marker: Marker | None = None) -> None:
+    def __init__(self, marker: Marker | None = None, memory_limit: float = float("inf")) -> None:
         self._marker = marker or NoMarker()
+        self.memory_limit = memory_limit
         self.number = 0
         self.running: tuple[Activation, Event] | None = None
         self.interrupted = -1
+        self.condemned: Event | None = None
         self.charge = Charge.BLOCKED
         self.last: bytes | None = None
         self._tracing = False
@@ -138,7 +157,11 @@ class Steps:
                 marker.set(what)
             self.running, self.last = who, what
             try:
-                wanted = handler.send(None) if thrown is None else handler.throw(thrown)
+                if self.condemned is event:
+                    self.condemned, self.interrupted = None, number
+                    wanted = handler.throw(InterruptedStepError())
+                else:
+                    wanted = handler.send(None) if thrown is None else handler.throw(thrown)
                 if self.interrupted == number:
                     handler.close()
             except StopIteration as ended:
@@ -147,9 +170,16 @@ class Steps:
                 wanted = None
             except InterruptedStepError:  # perhaps out of a task that the handler waited for
                 cut, wanted = True, None
-            except BaseException:
+            except BaseException as error:
                 if self.interrupted != number:
-                    raise
+                    if not isinstance(error, MemoryError) or memory.resident() <= self.memory_limit:
+                        raise
+                    self.charge = Charge.GREEDY  # it was faster than the watchdog
+                    text = "%s: %s is interrupted: the process has all memory that it may have:\n%s"
+                    log.error(
+                        text, activation, event.label, "".join(traceback.format_tb(error.__traceback__))
+                    )
+                    cut = True
                 wanted = None
             finally:
                 self.running = None

@@ -7,7 +7,7 @@ While a handler computes without waiting, no other object of this worker runs, a
   also ends blocking calls such as `time.sleep`; the event fails with EventTimeoutError and leaves no trace;
 - after `grace` seconds more the process ends; its objects go to other workers.
 
-A handler in whose step the process grows beyond `memory_limit` is named and interrupted at once, and fails with
+A handler in whose step the process grows beyond its memory limit is named and interrupted at once, and fails with
 MemoryLimitError; when it cannot be, the process ends after `grace` seconds. One allocation that is larger than all of
 that fails by itself (`durable.service.limits.limit_memory`).
 
@@ -59,7 +59,6 @@ class Watchdog:
         notice: seconds after which a handler is named.
         limit: seconds after which it is interrupted.
         grace: seconds after the limit after which the process ends.
-        memory_limit: bytes beyond which a handler may not let the process grow.
         resident: tells how much memory the process has.
         end: ends the process.
     """
@@ -71,7 +70,6 @@ class Watchdog:
         notice: float,
         limit: float,
         grace: float,
-        memory_limit: float = float("inf"),
         resident: Callable[[], int] = memory.resident,
         end: Callable[[int], object] = os._exit,
     ) -> None:
@@ -79,7 +77,6 @@ class Watchdog:
         self._notice = notice
         self._limit = limit
         self._grace = grace
-        self._memory_limit = memory_limit
         self._resident = resident
         self._end = end
         self._over = threading.Event()
@@ -160,7 +157,7 @@ class Watchdog:
         if steps.interrupted == step and self._wanted == step:
             return self._insist_later()
         if self._wanted != step:
-            self._accuse(what, greedy=greedy)
+            self._accuse(what, running[1] if running is not None else None, greedy=greedy)
         self._wanted = step
         signal.pthread_kill(self._watched, SIGNAL)
         return INSIST_SECONDS
@@ -178,14 +175,17 @@ class Watchdog:
             self._event, self._size_before = id(event), self._size
         self._size = self._resident()
         grown = self._size - self._size_before
-        return self._size > self._memory_limit and grown > self._memory_limit / GROWTH_SHARE
+        limit = self._steps.memory_limit
+        return self._size > limit and grown > limit / GROWTH_SHARE
 
-    def _accuse(self, what: str, *, greedy: bool) -> None:
+    def _accuse(self, what: str, event: Event | None, *, greedy: bool) -> None:
         if greedy:
+            stack = self._stack()
             self._steps.charge = Charge.GREEDY
+            self._steps.condemned = event  # its steps may be too short to be hit
             size, grown = self._size // MIB, (self._size - self._size_before) // MIB
             text = "%s is interrupted: the process has %d MiB of memory, %d more than before:\n%s"
-            log.error(text, what, size, grown, self._stack())
+            log.error(text, what, size, grown, stack)
         else:
             self._steps.charge = Charge.BLOCKED
             log.error("%s is interrupted: it has blocked the loop for %.1f s", what, self._blocked)

@@ -60,14 +60,13 @@ async def run_worker(
         loop.add_signal_handler(number, end)
     lifeline.watch(lambda: loop.call_soon_threadsafe(end_orphaned))
     marker = RunningMarker(runtime_dir, uuid.uuid4().hex)
-    steps = Steps(marker)
+    steps = Steps(marker, conf.worker_memory_limit)
     loop.set_task_factory(TaskFactory(steps))
     watchdog = Watchdog(
         steps,
         notice=conf.blocking_notice,
         limit=conf.blocking_limit,
         grace=conf.blocking_grace,
-        memory_limit=conf.worker_memory_limit,
     )
     with (
         DjangoCatalog(conf.data_dir) as catalog,

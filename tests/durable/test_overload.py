@@ -1,13 +1,14 @@
 """Overload: what is bounded, and how it is refused."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
 
-from durable.errors import OverloadedError, SetAsideError, StorageLimitError
+from durable.errors import MemoryLimitError, OverloadedError, RemoteError, SetAsideError, StorageLimitError
 from durable.runtime import host
-from durable.runtime.steps import Steps
+from durable.runtime.steps import Charge, Steps
 from durable.testing import LocalObjects
 from tests.durable.lab import HOOKS, Lab, SmallLab, do, lab, put
 
@@ -167,6 +168,38 @@ async def test_L4_a_frame_that_killed_two_owners_is_set_aside_and_its_socket_sta
     await socket.send("harmless")
     assert await socket.receive() == "heard harmless"
     assert seen == ["deadly", "harmless"]
+
+
+async def test_L3_of_a_handler_that_took_all_memory_no_further_step_begins(local: LocalObjects) -> None:
+    steps = local.host.steps
+
+    async def take(obj: Lab) -> None:
+        assert steps.running is not None
+        obj.ctx.storage.put("total", 1000)
+        steps.charge, steps.condemned = Charge.GREEDY, steps.running[1]
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(MemoryLimitError) as caught:
+        await do(lab(), take)
+    assert caught.value.delivered == "no"
+    assert await lab().increment() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+@pytest.mark.parametrize(("limit", "error"), [(1, MemoryLimitError), (float("inf"), RemoteError)])
+async def test_L3_memory_that_the_system_refuses_is_the_limits_doing_if_it_is_passed(
+    local: LocalObjects, limit: float, error: type[Exception]
+) -> None:
+    local.host.steps.memory_limit = limit
+
+    async def ask(obj: Lab) -> None:
+        obj.ctx.storage.put("total", 1000)
+        raise MemoryError
+
+    with pytest.raises(error):
+        await do(lab(), ask)
+    assert await lab().increment() == 1
 
 
 async def test_L4_a_first_try_is_never_set_aside(
