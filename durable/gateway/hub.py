@@ -18,6 +18,7 @@ from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, Sock
 from durable.errors import DurableError, error_from_wire
 from durable.identity import ObjectId
 
+from .frames import Outbound, frame
 from .latch import Latch
 from .outgoing import Outgoing
 
@@ -223,17 +224,17 @@ class Hub:
     def _apply(self, held: ObjectSockets, operation: tuple[Any, ...]) -> None:
         match operation:
             case ("send", sockets, data, volatile):
-                message, size = _frame(data)
+                outbound = frame(data)
                 known = held.sockets
                 for socket_id in sockets:
                     socket = known.get(socket_id)
                     if socket is not None and socket.accepted and socket.closing is None:
-                        socket.outgoing.push(message, size, volatile)
+                        socket.outgoing.push(outbound, volatile)
             case ("accept", socket_id):
                 socket = held.sockets.get(socket_id)
                 if socket is not None and not socket.accepted and socket.closing is None:
                     socket.accepted = True
-                    socket.outgoing.push({"type": "websocket.accept"}, 0)
+                    socket.outgoing.push(Outbound({"type": "websocket.accept"}))
                     if not socket.opened.done():
                         socket.opened.set_result(None)
             case ("close", socket_id, code, reason):
@@ -246,11 +247,6 @@ class Hub:
                 held.channel.asleep = True
             case _:
                 log.error("unknown operation %r", operation)
-
-
-def _frame(data: str | bytes) -> tuple[dict[str, Any], int]:
-    kind = "text" if isinstance(data, str) else "bytes"
-    return {"type": "websocket.send", kind: data}, len(data)
 
 
 def _error(outcome: Reply | DurableError) -> DurableError | None:

@@ -18,6 +18,7 @@ from durable.errors import DurableError
 from durable.identity import ObjectId
 from durable.runtime.sockets import encode_hello
 
+from .frames import WriteFrame, frame, frame_writer
 from .hub import Hub, HubSocket
 from .node import nodes
 from .origins import HostPolicy, origin_allowed
@@ -110,9 +111,18 @@ class ObjectSocketConsumer:
             log.warning("a socket cannot be opened: %s", error)
             await _refuse(send, TOO_SLOW, "try again")
             return
-        await self._serve(hub, target.stub.id, _take_hello(scope, target.user), receive, send)
+        hello = _take_hello(scope, target.user)
+        await self._serve(hub, target.stub.id, hello, receive, send, frame_writer(scope))
 
-    async def _serve(self, hub: Hub, object_id: ObjectId, hello: bytes, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self,
+        hub: Hub,
+        object_id: ObjectId,
+        hello: bytes,
+        receive: Receive,
+        send: Send,
+        write: WriteFrame | None,
+    ) -> None:
         socket: HubSocket
         closers: list[asyncio.Task[None]] = []
         serving = asyncio.current_task()
@@ -121,9 +131,8 @@ class ObjectSocketConsumer:
         def want_close() -> None:
             closers.append(asyncio.create_task(_close(socket, send, serving)))
 
-        outgoing = Outgoing(
-            send, durable_settings().max_socket_buffer, lambda: socket.close(TOO_SLOW, "too slow to keep up")
-        )
+        limit = durable_settings().max_socket_buffer
+        outgoing = Outgoing(send, limit, lambda: socket.close(TOO_SLOW, "too slow to keep up"), write)
         socket = hub.open(object_id, hello, outgoing, want_close)
         del hello
         code, reason = 1006, ""
@@ -181,7 +190,7 @@ class ObjectSocketConsumer:
                 await socket.room.wait()
                 hub.frame(socket, message)
             elif answer:
-                socket.outgoing.push({"type": "websocket.send", "text": answer}, len(answer))
+                socket.outgoing.push(frame(answer))
 
 
 def _may_come(scope: Scope) -> bool:

@@ -7,7 +7,10 @@ from collections import deque
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.protocol import State
 
+from durable.gateway.frames import EXTENSION
 from durable.gateway.latch import Latch
 
 #: Seconds that what is left for a client may take to leave after its connection was closed.
@@ -65,6 +68,20 @@ class ClientConnection(WebSocketsSansIOProtocol):
         light.queue = Inbox()
         light.writable = Latch()
 
+    def handle_connect(self, event: Request) -> None:
+        """A client asks for a WebSocket: the application may hand over frames that are ready for the wire."""
+        super().handle_connect(event)
+        if not self.close_sent and not self.conn.extensions:  # one that compresses makes each frame by itself
+            extensions: dict[Any, Any] = self.scope["extensions"] or {}
+            extensions[EXTENSION] = {"write": self.write_frame}
+
+    def write_frame(self, wire: bytes) -> bool:
+        """Send a whole frame. False when the client does not read, or the connection is not, or no longer, open."""
+        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(wire)
+        return True
+
     def start_keepalive(self) -> None:
         """The handshake is over, and with it the use of what it said."""
         super().start_keepalive()
@@ -87,6 +104,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application has ended, and with it the connection."""
         super().on_task_complete(task)
+        (self.scope["extensions"] or {}).pop(EXTENSION, None)  # or the two would keep each other
         self._cut_off_later()
 
     def keepalive_timeout(self) -> None:

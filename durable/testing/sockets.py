@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from durable.gateway.frames import frame as frame_of
 from durable.gateway.hub import Hub, HubSocket
 from durable.gateway.outgoing import Outgoing
 from durable.identity import ObjectId
@@ -63,7 +64,7 @@ class LocalSocket:
         if answer is None:
             self._hub.frame(self._socket, frame)
         else:
-            self._socket.outgoing.push({"type": "websocket.send", "text": answer}, len(answer))
+            self._socket.outgoing.push(frame_of(answer))
 
     async def handled(self) -> None:
         """Return when every frame sent so far has been handled."""

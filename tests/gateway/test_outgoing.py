@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from durable.gateway.eager import step
+from durable.gateway.frames import frame
 from durable.gateway.outgoing import Outgoing
 
 
@@ -34,11 +35,11 @@ class Client:
 
 
 def text(value: str) -> dict[str, Any]:
-    return {"type": "websocket.send", "text": value}
+    return frame(value).message
 
 
 def push(outgoing: Outgoing, value: str, volatile: str | None = None) -> None:
-    outgoing.push(text(value), len(value), volatile)
+    outgoing.push(frame(value), volatile)
 
 
 async def test_W8_to_a_client_that_reads_frames_leave_at_once_and_in_order() -> None:

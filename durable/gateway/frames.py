@@ -1,0 +1,54 @@
+"""What is sent to clients: made once, however many get it.
+
+A server that offers the ASGI extension `durable.frames` takes frames as they go over the wire, and writes the same bytes to
+every client. Others get the messages that ASGI knows, and encode each of them anew. A middleware that has to see what is
+sent takes the extension out of the scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+EXTENSION = "durable.frames"
+WriteFrame = Callable[[bytes], bool]
+"""Writes a frame; False when the connection wants it, or refuses it, as a message."""
+
+_FINAL_TEXT, _FINAL_BINARY = 0x81, 0x82
+_SHORT, _MEDIUM = 126, 1 << 16  # payloads below these have a shorter header
+
+
+class Outbound(NamedTuple):
+    """One thing to send.
+
+    Attributes:
+        message: for ASGI's `send`.
+        size: bytes of its payload.
+        wire: the frame as RFC 6455 (5.2) has it; None for what is not a frame of data.
+    """
+
+    message: dict[str, Any]
+    size: int = 0
+    wire: bytes | None = None
+
+
+def frame(data: str | bytes) -> Outbound:
+    """A text or a binary frame. Raises UnicodeEncodeError for what is no text."""
+    if isinstance(data, str):
+        kind, opcode, payload = "text", _FINAL_TEXT, data.encode()
+    else:
+        kind, opcode, payload = "bytes", _FINAL_BINARY, data
+    size = len(payload)
+    if size < _SHORT:
+        head = bytes((opcode, size))
+    elif size < _MEDIUM:
+        head = bytes((opcode, 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((opcode, 127)) + size.to_bytes(8, "big")
+    return Outbound({"type": "websocket.send", kind: data}, size, head + payload)
+
+
+def frame_writer(scope: Mapping[str, Any]) -> WriteFrame | None:
+    """How the server of this connection takes frames, if it does."""
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    return None if extension is None else extension["write"]
