@@ -100,10 +100,6 @@ class Board:
         """The seq up to which deletions have been forgotten; 0 while all are known."""
         return next((row[0] for row in self._sql.exec("SELECT horizon FROM board")), 0)
 
-    def newest_seq(self) -> int:
-        """The seq of the last change, 0 for an untouched board."""
-        return next(iter(self._sql.exec("SELECT max(seq) FROM elements")))[0] or 0
-
     def page(self, after: Place, *, deleted: bool, budget: int) -> tuple[list[str], Place | None]:
         """The JSON of elements behind `after`, about `budget` bytes of them, and the last one's place if there are more.
 

@@ -25,6 +25,9 @@ CREATE TABLE messages (
 ) STRICT;
 """
 
+_NEWEST_SEQ = (
+    "SELECT max((SELECT coalesce(max(seq), 0) FROM messages), (SELECT coalesce(max(seq), 0) FROM elements))"
+)
 _COLUMNS = "seq, client_id, user_id, user, color, text, html, timestamp"
 
 
@@ -45,6 +48,11 @@ class Message(Struct, frozen=True):
         return msgspec.json.encode(self).decode()
 
 
+def newest_seq(sql: Sql) -> int:
+    """The seq of the room's last event, a message or a change of the board; 0 when there is none."""
+    return next(iter(sql.exec(_NEWEST_SEQ)))[0]  # type: ignore[no-any-return]
+
+
 class Log:
     """The chat of one room."""
 
@@ -55,10 +63,11 @@ class Log:
         """The message that this person already posted under that client id."""
         return next(iter(self._read("WHERE client_id = ? AND user_id = ?", client_id, user_id)), None)
 
-    def find_stray(self, client_id: str, user: str, text: str) -> Message | None:
-        """The same message from a socket without a cookie: such a client is a new person each time it connects."""
-        condition = "WHERE client_id = ? AND user_id GLOB ? AND user = ? AND text = ? LIMIT 1"
-        return next(iter(self._read(condition, client_id, f"{STRAY}*", user, text)), None)
+    def find_stray(self, user_id: str, client_id: str, user: str, text: str) -> Message | None:
+        """The same for a socket without a cookie, or the same words: such a client is a new person each time it connects."""
+        same = "user_id = ? OR (user_id GLOB ? AND user = ? AND text = ?)"
+        condition = f"WHERE client_id = ? AND ({same}) ORDER BY user_id = ? DESC LIMIT 1"
+        return next(iter(self._read(condition, client_id, user_id, f"{STRAY}*", user, text, user_id)), None)
 
     def append(self, message: Message) -> None:
         """Store a new message; its seq is the room's next."""
@@ -67,10 +76,6 @@ class Log:
             message.seq, message.id, message.user_id, message.user, message.color, message.text, message.html,
             message.timestamp,
         )  # fmt: skip
-
-    def newest_seq(self) -> int:
-        """The seq of the last message, 0 when there is none."""
-        return next(iter(self._sql.exec("SELECT max(seq) FROM messages")))[0] or 0
 
     def newest(self, limit: int) -> list[Message]:
         """The last `limit` messages, oldest first."""

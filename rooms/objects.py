@@ -16,7 +16,7 @@ from durable import DurableObject, WebSocket
 
 from . import board, chat, protocol
 from .board import Board, Place
-from .chat import Log, Message
+from .chat import Log, Message, newest_seq
 from .elements import parse_element
 from .logic import STRAY, clean_name, colour_of, distinct_people, public
 from .markdown import to_html
@@ -149,9 +149,10 @@ class Room(Beating):
 
     def _chat(self, ws: WebSocket, frame: protocol.Chat) -> None:
         me = ws.attachment
-        message = self._log.find(me["user_id"], frame.id)
-        if message is None and me["user_id"].startswith(STRAY):
-            message = self._log.find_stray(frame.id, me["name"], frame.text)
+        if me["user_id"].startswith(STRAY):
+            message = self._log.find_stray(me["user_id"], frame.id, me["name"], frame.text)
+        else:
+            message = self._log.find(me["user_id"], frame.id)
         if message is None:
             message = Message(
                 seq=self._seq() + 1,
@@ -267,7 +268,7 @@ class Room(Beating):
         return distinct_people(ws.attachment for ws in self.ctx.get_web_sockets())
 
     def _seq(self) -> int:
-        return max(self._log.newest_seq(), self._board.newest_seq())
+        return newest_seq(self.ctx.storage.sql)
 
     @property
     def _log(self) -> Log:

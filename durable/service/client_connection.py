@@ -7,11 +7,14 @@ from collections import deque
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
 from durable.gateway.frames import EXTENSION
 from durable.gateway.latch import Latch
+
+from .pacing import MOST_BYTES, PACE_SECONDS, Pacer
 
 #: Seconds that what is left for a client may take to leave after its connection was closed.
 LINGER_SECONDS = 5.0
@@ -67,6 +70,10 @@ class ClientConnection(WebSocketsSansIOProtocol):
         light: Any = self  # these stand in for a Queue and an Event
         light.queue = Inbox()
         light.writable = Latch()
+        self._pacer = Pacer.of(self.loop)
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+        self._written_at = 0.0
 
     def handle_connect(self, event: Request) -> None:
         """A client asks for a WebSocket: the application may hand over frames that are ready for the wire."""
@@ -79,8 +86,35 @@ class ClientConnection(WebSocketsSansIOProtocol):
         """Send a whole frame. False when the client does not read, or the connection is not, or no longer, open."""
         if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
             return False
-        self.transport.write(wire)
+        if self._held is not None:
+            self._held.append(wire)
+            self._held_bytes += len(wire)
+            if self._held_bytes > MOST_BYTES:
+                self.flush()
+        elif self.loop.time() - self._written_at < PACE_SECONDS:
+            self._held, self._held_bytes = [wire], len(wire)
+            self._pacer.hold(self)
+        else:
+            self._written_at = self.loop.time()
+            self.transport.write(wire)
         return True
+
+    def flush(self) -> None:
+        """Write the frames that are held back."""
+        held, self._held = self._held, None
+        if held is not None and not self.transport.is_closing():
+            self._written_at = self.loop.time()
+            self.transport.write(b"".join(held))
+
+    async def send(self, message: Any) -> None:
+        """Send an ASGI message, after the frames that are held back."""
+        self.flush()
+        await super().send(message)
+
+    def handle_close(self, event: Frame) -> None:
+        """The client closes."""
+        self.flush()
+        super().handle_close(event)
 
     def start_keepalive(self) -> None:
         """The handshake is over, and with it the use of what it said."""
@@ -98,6 +132,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """The gateway stops: close with 1012, once; what has been closed may still wait for its client to read."""
         if not self.transport.is_closing():
+            self.flush()
             super().shutdown()
             self._cut_off_later()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -17,6 +17,18 @@ _OWN = (
     apsw.SQLITE_PREPARE_PERSISTENT
 )  # a cache entry of its own: a class's statement never meets one of the runtime's
 _BINDABLE = (type(None), bool, int, float, str, bytes)
+_STATEMENTS_KNOWN = 200  # of one class
+_CHANGES = ("insert", "update", "delete", "replace")
+
+
+class _Known(NamedTuple):
+    """What need not be asked of a statement again: whether it writes, and its columns' names."""
+
+    writes: bool
+    columns: list[str]
+
+
+_known_statements: dict[str, dict[str, _Known]] = {}  # by class and text
 
 
 class _FirstWriteError(Exception):
@@ -75,11 +87,13 @@ def _running(cursor: apsw.Cursor) -> bool:
 class Sql:
     """Runs the class's own statements inside the event's transaction."""
 
-    def __init__(self, database: Database, transactions: Transactions) -> None:
+    def __init__(self, database: Database, transactions: Transactions, class_key: str) -> None:
         self._database = database
         self._transactions = transactions
         self._open: list[apsw.Cursor] = []
         self._columns: list[str] = []  # of the statement that runs
+        self._traced: list[bool] = []  # of the statements of this text, which of them write
+        self._known = _known_statements.setdefault(class_key, {})
 
     def exec(self, statement: str, *bindings: Any) -> SqlCursor:
         """Run `statement` with `bindings` for its `?` places.
@@ -92,6 +106,9 @@ class Sql:
                 raise SqlError(
                     f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes"
                 )
+        known = self._known.get(statement)
+        if known is not None:
+            return self._exec_known(statement, bindings, known)
         lowered = statement.lower()
         if "_do_" in lowered and (
             "alter" in lowered or "reindex" in lowered
@@ -100,15 +117,44 @@ class Sql:
         database = self._database
         database.start_deadline()
         try:
-            return self._exec(statement, bindings)
+            cursor = self._exec(statement, bindings)
         except _FirstWriteError:
             self._transactions.begin_write()
-            return self._exec(statement, bindings)
+            cursor = self._exec(statement, bindings)
+        self._learn(statement, lowered)
+        return cursor
+
+    def _learn(self, statement: str, lowered: str) -> None:
+        """Remember a statement of which the text says all, whatever tables there are: no `*`, no change of the schema."""
+        if len(self._traced) != 1 or "*" in statement or len(self._known) >= _STATEMENTS_KNOWN:
+            return
+        first = lowered.split(None, 1)[0]
+        writes = self._traced[0]
+        if first in _CHANGES if writes else first == "select":
+            self._known[statement] = _Known(writes, self._columns)
+
+    def _exec_known(self, statement: str, bindings: tuple[Any, ...], known: _Known) -> SqlCursor:
+        connection = self._database.connection
+        before = 0
+        if known.writes:
+            self._transactions.begin_write()
+            connection = self._database.connection  # the first write may have made a file
+            before = connection.total_changes()
+        self._database.start_deadline()
+        cursor = connection.cursor()
+        self._run(cursor, statement, bindings)
+        written = connection.total_changes() - before if known.writes else 0
+        return SqlCursor(self, cursor, known.columns, written)
 
     def _exec(self, statement: str, bindings: tuple[Any, ...]) -> SqlCursor:
         before = self._database.connection.total_changes()
         cursor = self._database.connection.cursor()
         cursor.exec_trace = self._trace
+        self._traced = []
+        self._run(cursor, statement, bindings)
+        return SqlCursor(self, cursor, self._columns, self._database.connection.total_changes() - before)
+
+    def _run(self, cursor: apsw.Cursor, statement: str, bindings: tuple[Any, ...]) -> None:
         try:
             cursor.execute(statement, bindings, prepare_flags=_OWN)
         except apsw.Error as error:
@@ -118,10 +164,11 @@ class Sql:
         if _running(cursor):
             self._open = [other for other in self._open if _running(other)]
             self._open.append(cursor)
-        return SqlCursor(self, cursor, self._columns, self._database.connection.total_changes() - before)
 
     def _trace(self, cursor: apsw.Cursor, _sql: str, _bindings: Any) -> bool:
-        if not cursor.is_readonly:
+        writes = not cursor.is_readonly
+        self._traced.append(writes)
+        if writes:
             if self._database.in_memory:
                 raise _FirstWriteError
             self._transactions.begin_write()

@@ -127,7 +127,7 @@ class Store:
             raise
         self.transactions = Transactions(self.database, claim.epoch, claim.incarnation, seq)
         self.kv = KeyValue(self.database, self.transactions)
-        self.sql = Sql(self.database, self.transactions)
+        self.sql = Sql(self.database, self.transactions, object_id.class_key)
         self.metadata = Metadata(self.database, self.transactions)
         self._was_in_memory = self.database.in_memory
         self.successor: Path | None = None
