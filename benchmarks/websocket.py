@@ -87,8 +87,9 @@ class WebSocketClient(asyncio.Protocol):
             self.opened.set_exception(ConnectionError("the connection ended before the socket was open"))
 
     def send(self, text: bytes) -> None:
-        """Send one text."""
-        self._transport.write(frame_bytes(_TEXT, text))
+        """Send one text, unless the server has closed."""
+        if not self._transport.is_closing():
+            self._transport.write(frame_bytes(_TEXT, text))
 
     def close(self) -> None:
         """Go away without a word."""

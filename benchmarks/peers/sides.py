@@ -21,14 +21,15 @@ from benchmarks.chat import PLAIN, ROOM, Dialect
 from benchmarks.counters import OPEN, SHUT, Service
 from benchmarks.load import HttpConnection
 from benchmarks.processes import Holding, busy_seconds, family, holding
+from benchmarks.subjects.limits import FRAME_RATE
 from durable.conf import DurableSettings
 from durable.service.valkey import find_binary
 from tests.running_service import ROOT, RunningService, free_port, running_service
 
 from .processes import PeerMissingError, last_line, npm_packages, program, started, wheels
 
-MESSAGE_RATE = 30.0
-"""Frames a second that our rooms take from one socket."""
+MESSAGE_RATE = FRAME_RATE
+"""Frames a second that one member may send; see `benchmarks.subjects.asgi`."""
 
 
 @dataclass(frozen=True)

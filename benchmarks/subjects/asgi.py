@@ -8,8 +8,10 @@ from django.urls import re_path
 
 from project.asgi import RawPath, catch_all
 from project.asgi import application as project_application
+from rooms.consumers import RoomConsumer
 
 from .consumers import SubjectSocket
+from .limits import FRAME_RATE
 
 Scope = dict[str, Any]
 
@@ -21,6 +23,10 @@ async def project(
     await project_application(scope, receive, send)
 
 
+RoomConsumer.frame_rate = (
+    2 * int(FRAME_RATE),
+    FRAME_RATE,
+)  # or few members could not say as much as a room can carry
 application = ProtocolTypeRouter(
     {
         "http": project,
