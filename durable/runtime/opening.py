@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from durable.errors import UnavailableError
 from durable.identity import ObjectId
-from durable.storage.durability import SyncPool
+from durable.storage.durability import SyncPool, size_of
 from durable.storage.failures import BusyFileError
 from durable.storage.journal import Journal
 from durable.storage.rewrite import is_marked
@@ -136,11 +136,7 @@ class Opener:
 
     def _takes_long(self, path: Path) -> bool:
         """Whether opening recovers a large log, or has to write the file anew."""
-        log_file = path.with_name(f"{path.name}-wal")
-        try:
-            return log_file.stat().st_size > LARGE_LOG_BYTES or is_marked(path)
-        except FileNotFoundError:
-            return is_marked(path)
+        return (size_of(f"{path}-wal") or 0) > LARGE_LOG_BYTES or is_marked(path)
 
 
 def _abandon(opening: asyncio.Future[Store]) -> None:

@@ -25,7 +25,7 @@ import apsw
 from durable.errors import FencedError, StorageError
 
 from .authorizer import authorize
-from .durability import remove_empty, sync_directory, sync_file
+from .durability import remove_empty, size_of, sync_directory, sync_file
 from .failures import busy, disk_failure, open_failure
 from .rewrite import copy_whole, forget_mark, is_marked, replace_marked
 from .schema import SCHEMA, WAL_MODE
@@ -40,6 +40,7 @@ MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _template: list[bytes] = []
 
 
@@ -96,10 +97,7 @@ class Database:
 
     def open(self) -> None:
         """Open the file, or an empty database in memory where there is none. Raises StorageError."""
-        try:
-            size = self.path.stat().st_size
-        except FileNotFoundError:
-            size = None
+        size = size_of(str(self.path))
         if size == 0:
             remove_empty(self.path)
         if size:
@@ -149,7 +147,7 @@ class Database:
                     can_cache=False,
                 ).fetchall()
                 self._empty_cache()
-            self._log_is_empty = Path(f"{self.path}-wal").stat().st_size == 0
+            self._log_is_empty = not size_of(f"{self.path}-wal")
         except apsw.Error as error:
             if connection is not None:
                 with suppress(apsw.Error):
@@ -229,9 +227,12 @@ class Database:
 
     def _create(self, image: bytearray) -> int:
         """Make the file in one step; its descriptor. Raises OSError, FileExistsError when there is one."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(draft, _NEW_FILE, 0o600)
+        except FileNotFoundError:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(draft, _NEW_FILE, 0o600)
         try:
             view = memoryview(image)
             while view:

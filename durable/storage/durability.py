@@ -73,6 +73,14 @@ class SyncPool:
             thread.join()
 
 
+def size_of(path: str) -> int | None:
+    """Bytes of a file, or None where there is none. Asked whenever an object is opened: a `Path` would cost more than the answer."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+
+
 def sync_file(path: Path) -> None:
     """Make a file durable. Never an object's own main file: closing it would drop the lock of its owner."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -106,6 +106,7 @@ class Journal:
         self._to_settle: deque[Path] = deque()
         self._settling: set[Path] = set()
         self._paused_until = 0.0
+        self._is_over = False
         self._lock = threading.Lock()  # objects are closed in threads
 
     # -- from the objects' logs
@@ -174,6 +175,8 @@ class Journal:
         self._pool.submit(lambda: segment.append(blob), lambda error: self._finished(segment, parts, error))
 
     def _finished(self, segment: Segment, parts: list[tuple[Log, int]], error: BaseException | None) -> None:
+        if self._is_over:
+            return  # so have the objects that would have to be told
         if error is not None:
             logger.warning("%s could not be written, each object syncs its own log: %s", segment.path, error)
             self._paused_until = time.monotonic() + PAUSE_SECONDS
@@ -235,6 +238,7 @@ class Journal:
 
     def close(self) -> None:
         """End; the objects have been closed. What is not settled stays on disk, for whoever starts next."""
+        self._is_over = True
         with self._lock:
             for segment in self._segments():
                 if segment.logs:
@@ -245,6 +249,7 @@ class Journal:
 
     def drop(self) -> None:
         """Let go of the files as a killed process would."""
+        self._is_over = True
         with self._lock:
             for segment in self._segments():
                 segment.close()
@@ -275,43 +280,59 @@ class Segment:
         self.logs: dict[Path, Log | None] = {}
         self.size = 0
         self._fd: int | None = None
+        self._is_closed = False
+        self._lock = (
+            threading.Lock()
+        )  # a descriptor that is closed while a thread writes to it may be another file's
 
     def append(self, blob: bytes | bytearray) -> None:
-        """Append and sync (in a thread). Raises OSError."""
-        if self._fd is None:
-            self._create()
-        assert self._fd is not None
-        view = memoryview(blob)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        os.fdatasync(self._fd)
-        self.size += len(blob)
+        """Append and sync (in a thread). Raises OSError, also when it has been closed: what is in it stays as it is."""
+        with self._lock:
+            if self._is_closed:
+                raise OSError(f"{self.path} is closed")
+            if self._fd is None:
+                self._create()
+            assert self._fd is not None
+            view = memoryview(blob)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fdatasync(self._fd)
+            self.size += len(blob)
 
     def _create(self) -> None:
         folder = self.path.parent
         folder.mkdir(mode=0o700, exist_ok=True)
         draft = self.path.with_suffix(".starting")  # unlocked, it would look like a dead worker's
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(draft, flags, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        head = msgspec.msgpack.encode(boot_id())
-        os.write(self._fd, MAGIC + len(head).to_bytes(4, "big") + head)
-        os.fsync(self._fd)
-        draft.rename(self.path)
+        descriptor = os.open(draft, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            head = msgspec.msgpack.encode(boot_id())
+            os.write(descriptor, MAGIC + len(head).to_bytes(4, "big") + head)
+            os.fsync(descriptor)
+            os.link(draft, self.path)  # unlike rename, it never replaces what is there
+        except BaseException:
+            os.close(descriptor)
+            raise
+        finally:
+            draft.unlink()
+        self._fd = descriptor
         sync_directory(folder)
         sync_directory(folder.parent)
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Let go of the file, for good."""
+        with self._lock:
+            self._is_closed = True
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
 
     def delete(self) -> None:
         """Delete the file."""
         if self._fd is not None:
             self.path.unlink(missing_ok=True)
-            self.close()
+        self.close()
 
 
 def boot_id() -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import apsw
 
-from .durability import sync_directory, sync_file
+from .durability import size_of, sync_directory, sync_file
 from .schema import WAL_MODE
 
 
@@ -31,7 +31,7 @@ def mark_unsynced(path: Path) -> None:
 
 def is_marked(path: Path) -> bool:
     """Whether the file has to be rewritten before it is used."""
-    return _mark(path).exists()
+    return size_of(f"{path}-unsynced") is not None
 
 
 def forget_mark(path: Path) -> None:

@@ -13,7 +13,7 @@ from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
 from .database import MAX_DATABASE_BYTES, POISONED, Database
-from .durability import Done, SyncPool
+from .durability import Done, SyncPool, size_of
 from .failures import BusyFileError, storage_failure
 from .journal import Journal
 from .kv import KeyValue
@@ -63,7 +63,7 @@ class NewerSchemaError(StorageError):
 def object_path(root: Path, object_id: ObjectId) -> Path:
     """Where an object's file is: one level of 256 directories under its class's key."""
     text = str(object_id)
-    return root / object_id.class_key / text[:2] / f"{text}.sqlite3"
+    return Path(f"{root}/{object_id.class_key}/{text[:2]}/{text}.sqlite3")
 
 
 class Store:
@@ -114,7 +114,7 @@ class Store:
             member = None
             if journal is not None:
                 found = None if has_log or self.database.in_memory else seq - self.took_over
-                path = str(self.database.path.relative_to(root))
+                path = str(self.database.path)[len(str(root)) + 1 :]
                 member = Member(journal, path, self.created_at, found)
             self.log = WalSync(self.database.path, pool, durable, changed, member)
             self.log.note(seq)
@@ -187,10 +187,7 @@ class Store:
 
     def _has_log(self) -> bool:
         """Whether a log lies beside the file: its owner has died, with commits in it that nobody may have synced."""
-        try:
-            return Path(f"{self.database.path}-wal").stat().st_size > 0
-        except FileNotFoundError:
-            return False
+        return bool(size_of(f"{self.database.path}-wal"))
 
     # -- the end of an event
 

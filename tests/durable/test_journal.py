@@ -395,6 +395,32 @@ def test_G4_no_journal_is_ever_seen_without_its_lock(tmp_path: Path, monkeypatch
     segment.delete()
 
 
+def test_G4_a_journal_that_was_let_go_of_stays_as_it_is(tmp_path: Path) -> None:
+    segment = Segment(tmp_path / FOLDER / "worker.1.journal")
+    segment.append(framed(part(1)))
+    content = segment.path.read_bytes()
+    segment.close()
+    with pytest.raises(
+        OSError, match="closed"
+    ):  # what was still on its way to the disk when the worker gave up
+        segment.append(framed(part(2)))
+    assert segment.path.read_bytes() == content
+    assert os.listdir(segment.path.parent) == [segment.path.name]
+
+
+def test_G4_a_journal_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    first, second = (Segment(tmp_path / FOLDER / "worker.1.journal") for _ in range(2))
+    first.append(framed(part(1)))
+    content = first.path.read_bytes()
+    with pytest.raises(FileExistsError):
+        second.append(framed(part(2)))
+    second.delete()
+    assert first.path.read_bytes() == content
+    assert os.listdir(first.path.parent) == [first.path.name]
+    first.append(framed(part(2)))
+    assert first.path.read_bytes() == content + framed(part(2))
+
+
 def test_G4_an_image_that_takes_an_objects_place_begins_beyond_what_any_journal_has(life: Life) -> None:
     draft = life.root / "draft"
     object_id = id_from_name("Lab", "x")
