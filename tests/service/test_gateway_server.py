@@ -21,9 +21,12 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
+import os
+import signal
 import sys
 from pathlib import Path
 from durable.conf import DurableSettings
+from durable.gateway.frames import frame, frame_writer
 from durable.service import client_connection
 from durable.service.gateway_server import GatewayServer, server_config
 from durable.service.lifeline import Lifeline
@@ -33,6 +36,7 @@ async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
+        write = frame_writer(scope)
         while (event := await receive())["type"] == "websocket.receive":
             if event.get("text") == "flood":
                 try:
@@ -41,6 +45,19 @@ async def application(scope, receive, send):
                 except OSError:
                     print("cut off", flush=True)
                     return
+            if event.get("text", "").startswith("burst"):
+                assert all([write(frame(str(number)).wire) for number in range(100)])
+                if event["text"] == "burst, close":
+                    return await send({"type": "websocket.close", "code": 1000})
+                if event["text"] == "burst, stop":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    continue
+            if event.get("text") == "stuff":
+                large = frame(bytes(65536)).wire
+                taken = 0
+                while write(large):
+                    taken += 1
+                await send({"type": "websocket.send", "text": str(taken)})
             await send({"type": "websocket.send", "text": event.get("text") or "binary"})
     elif scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -149,6 +166,41 @@ async def test_W11_a_gateway_ends_in_order_though_a_client_does_not_read(gateway
         assert await wait_end(gateway, 15) == 0
     assert gateway.process.stdout is not None
     assert b"left\n" in gateway.process.stdout.read()
+
+
+NUMBERS = [str(number) for number in range(100)]
+
+
+async def test_W8_frames_that_are_ready_leave_before_what_is_sent_after_them(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
+        for _ in range(3):
+            await client.send("burst")
+            assert [await client.recv() for _ in range(101)] == [*NUMBERS, "burst"]
+
+
+async def test_W8_frames_that_are_ready_leave_before_a_close(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
+        await client.send("burst, close")
+        assert [message async for message in client] == NUMBERS
+        assert client.close_code == 1000
+
+
+async def test_W11_frames_that_are_ready_leave_before_the_gateway_stops(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
+        await client.send("burst, stop")
+        assert [await client.recv() for _ in NUMBERS] == NUMBERS
+        await client.wait_closed()
+        assert client.close_code == 1012
+
+
+async def test_W9_no_more_frames_are_taken_than_a_client_reads(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/", max_queue=1) as client:
+        await client.send("stuff")
+        taken = 0
+        while isinstance(answer := await client.recv(), bytes):
+            taken += len(answer) == 65536
+        assert int(answer) == taken
+        assert 1 <= taken < 500  # what the system keeps for a socket; it was asked without end
 
 
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
