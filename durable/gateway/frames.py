@@ -1,6 +1,6 @@
 """What is sent to clients: made once, however many get it.
 
-A server that offers the ASGI extension `durable.frames` takes frames as they go over the wire, and writes the same bytes to
+A server that offers the ASGI extension `durable_frames` takes frames as they go over the wire, and writes the same bytes to
 every client. Others get the messages that ASGI knows, and encode each of them anew. A middleware that has to see what is
 sent takes the extension out of the scope.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-EXTENSION = "durable.frames"
+EXTENSION = "durable_frames"
 WriteFrame = Callable[[bytes], bool]
 """Writes a frame; False when the connection wants it, or refuses it, as a message."""
 
