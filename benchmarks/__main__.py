@@ -12,7 +12,19 @@ from .plan import FULL, QUICK, TINY
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 SUITES = ("counters", "runtime")
-PARTS = ("calls", "link", "activations", "awake", "asleep", "sockets", "rooms", "growth", "alarms", "start")
+PARTS = (
+    "calls",
+    "link",
+    "activations",
+    "awake",
+    "asleep",
+    "sockets",
+    "rooms",
+    "growth",
+    "alarms",
+    "start",
+    "workers",
+)
 
 
 def main() -> int:

@@ -43,6 +43,7 @@ def _parts() -> dict[str, Part]:
     from .objects_memory import asleep, awake
     from .rooms import rooms
     from .sockets_memory import idle_sockets
+    from .workers import workers
 
     return {
         "calls": in_process,
@@ -55,4 +56,5 @@ def _parts() -> dict[str, Part]:
         "growth": growth,
         "alarms": alarms,
         "start": start,
+        "workers": workers,
     }

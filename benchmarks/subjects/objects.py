@@ -1,5 +1,7 @@
 """`Subject`: the smallest object that can be measured; its subclasses sleep soon or never."""
 
+import time
+
 from durable import AlarmInfo, DurableObject, WebSocket
 
 
@@ -32,6 +34,13 @@ class Subject(DurableObject):
         storage.put_many({f"fill-{begin + number}": bytes(size) for number in range(values)})
         storage.put("filled", begin + values)
         return (begin + values) * size
+
+    async def compute(self, seconds: float) -> int:
+        """Keep a processor for so long, and then write."""
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+        return await self.add()
 
     async def ring_at(self, at: int) -> None:
         """Set the alarm (ms since the epoch)."""

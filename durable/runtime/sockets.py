@@ -128,6 +128,7 @@ class SocketTable:
         self.effect = effect
         self._max_sockets = max_sockets
         self._sockets: dict[str, WebSocket] = {}
+        self._ids: dict[str, list[str]] | None = None  # by gateway; None: to be put together anew
         self._connecting: WebSocket | None = None
 
     def __len__(self) -> int:
@@ -141,7 +142,7 @@ class SocketTable:
 
     def load(self, rows: Iterable[SocketRow]) -> None:
         """Take the rows of the file as the truth."""
-        self._sockets = {}
+        self._sockets, self._ids = {}, None
         for row in rows:
             ws = WebSocket(self, row.id, row.gateway, row.hello)
             ws.tags, ws.received = row.tags, row.received
@@ -150,6 +151,7 @@ class SocketTable:
     def _opened(self, ws: WebSocket) -> None:
         ws._open = True
         self._sockets[ws.id] = ws
+        self._ids = None
 
     def get(self, socket_id: str) -> WebSocket | None:
         """The accepted socket of that id, or None."""
@@ -196,6 +198,7 @@ class SocketTable:
         ws._last_attachment = self.store().metadata.get_attachment(ws.id)
         ws._open = False
         self._sockets.pop(ws.id, None)
+        self._ids = None
         self.store().metadata.remove_socket(ws.id)
 
     def broadcast(
@@ -204,12 +207,20 @@ class SocketTable:
         """Send one frame to many sockets: one operation per gateway."""
         data, volatile = check_message(message), check_volatile(volatile)
         left_out = {ws if isinstance(ws, str) else ws.id for ws in exclude}
-        by_gateway: dict[str, list[str]] = {}
-        for ws in self._sockets.values():
-            if ws.id not in left_out and (tag is None or tag in ws.tags):
-                by_gateway.setdefault(ws.gateway, []).append(ws.id)
-        for gateway, sockets in by_gateway.items():
-            self.effect(gateway, ("send", sockets, data, volatile))
+        if tag is None and self._ids is None:
+            self._ids = _by_gateway(self._sockets.values())
+        ids = self._ids if tag is None else _by_gateway(self.with_tag(tag))
+        for gateway, all_ids in (ids or {}).items():
+            sockets = [socket_id for socket_id in all_ids if socket_id not in left_out]
+            if sockets:
+                self.effect(gateway, ("send", sockets, data, volatile))
+
+
+def _by_gateway(sockets: Iterable[WebSocket]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = {}
+    for ws in sockets:
+        ids.setdefault(ws.gateway, []).append(ws.id)
+    return ids
 
 
 def encode_hello(url: str, headers: dict[str, str], user: dict[str, Any]) -> bytes:

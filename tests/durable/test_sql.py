@@ -34,6 +34,21 @@ class TestResults:
 
         assert await do(lab(), look) == [[(4, "y4"), (5, "y5")], ["x", "why"], 2, 2]
 
+    async def test_S5_a_statement_that_has_run_before_gives_the_same_again(self) -> None:
+        def look(obj: Lab) -> Any:
+            run = obj.ctx.storage.sql.exec
+            read = run("SELECT x, y AS why FROM t WHERE x > ? ORDER BY x", 3)
+            return [
+                (read.to_list(), read.column_names, read.rows_written),
+                (run("UPDATE t SET y = ? WHERE x < ?", "z", 3).rows_written),
+                (run("INSERT INTO t (x, y) VALUES (?, ?) RETURNING x AS made", 9, "n").one()),
+                (run("DELETE FROM t WHERE x = ?", 9).rows_written),
+            ]
+
+        first = await do(lab(), look)
+        assert first == [([(4, "y4"), (5, "y5")], ["x", "why"], 0), 2, (9,), 1]
+        assert [await do(lab(), look) for _ in range(3)] == [first] * 3
+
     async def test_S5_one_raises_distinct_errors_for_none_and_several(self) -> None:
         def look(obj: Lab) -> Any:
             run = obj.ctx.storage.sql.exec
@@ -196,6 +211,28 @@ class TestRefusals:
 )
 async def test_S6_the_rest_of_SQLite_works(local: LocalObjects, statement: str, rows: list[Any]) -> None:
     assert await sql(statement) == rows
+
+
+async def test_S5_what_is_known_of_a_statement_holds_for_every_object(local: LocalObjects) -> None:
+    """That it writes, for one that has never written, and that it makes sense, for one that has no such table."""
+    other = lab("other")
+    insert = "INSERT INTO known (x) VALUES (?)"
+
+    def make(obj: Lab) -> None:
+        obj.ctx.storage.sql.exec("CREATE TABLE known (x INTEGER)")
+        obj.ctx.storage.sql.exec(insert, 1)
+        obj.ctx.storage.sql.exec(insert, 2)
+
+    await do(lab(), make)
+    assert await sql("SELECT x FROM known ORDER BY x") == [(1,), (2,)]
+    for statement in (insert, "SELECT x FROM known WHERE x = ?"):
+        with pytest.raises(SqlError, match="no such table"):
+            await do(other, lambda obj, text=statement: obj.ctx.storage.sql.exec(text, 3))
+    await do(other, make)
+    assert await do(other, lambda obj: obj.ctx.storage.sql.exec("SELECT x FROM known").to_list()) == [
+        (1,),
+        (2,),
+    ]
 
 
 async def test_S8_a_reading_statement_over_its_time_is_interrupted_and_the_event_goes_on(
