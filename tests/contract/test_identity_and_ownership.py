@@ -129,9 +129,14 @@ async def test_O6_a_drained_workers_objects_move_and_nothing_fails_or_runs_twice
 
 
 async def test_O6_a_transferred_object_goes_on_at_the_other_worker(ground: Ground, subject: Subject) -> None:
+    assert await subject.play(["add"]) == [1]
     running = asyncio.create_task(subject.play(["add"], ["wait", 0.2], ["who"]))
-    await asyncio.sleep(0.05)
+
+    async def begun() -> bool:
+        return running.done() or (await ground.show(subject))["running"] is not None
+
+    await ground.eventually(begun)
     await ground.transfer(subject)
     before = (await running)[2]
-    assert await subject.play(["add"]) == [2]
+    assert await subject.play(["add"]) == [3]
     assert (await who(subject))["incarnation"] != before["incarnation"]
