@@ -17,7 +17,7 @@ _OWN = (
     apsw.SQLITE_PREPARE_PERSISTENT
 )  # a cache entry of its own: a class's statement never meets one of the runtime's
 _BINDABLE = (type(None), bool, int, float, str, bytes)
-_STATEMENTS_KNOWN = 200  # of one class
+_STATEMENTS_KNOWN, _KNOWN_CHARACTERS = 200, 2000  # of one class; of one statement
 _CHANGES = ("insert", "update", "delete", "replace")
 
 
@@ -126,12 +126,14 @@ class Sql:
 
     def _learn(self, statement: str, lowered: str) -> None:
         """Remember a statement of which the text says all, whatever tables there are: no `*`, no change of the schema."""
-        if len(self._traced) != 1 or "*" in statement or len(self._known) >= _STATEMENTS_KNOWN:
+        if len(self._known) >= _STATEMENTS_KNOWN or len(statement) > _KNOWN_CHARACTERS:
+            return
+        if len(self._traced) != 1 or "*" in statement:
             return
         first = lowered.split(None, 1)[0]
         writes = self._traced[0]
         if first in _CHANGES if writes else first == "select":
-            self._known[statement] = _Known(writes, self._columns)
+            self._known[statement] = _Known(writes, list(self._columns))
 
     def _exec_known(self, statement: str, bindings: tuple[Any, ...], known: _Known) -> SqlCursor:
         connection = self._database.connection
@@ -144,7 +146,7 @@ class Sql:
         cursor = connection.cursor()
         self._run(cursor, statement, bindings)
         written = connection.total_changes() - before if known.writes else 0
-        return SqlCursor(self, cursor, known.columns, written)
+        return SqlCursor(self, cursor, list(known.columns), written)
 
     def _exec(self, statement: str, bindings: tuple[Any, ...]) -> SqlCursor:
         before = self._database.connection.total_changes()

@@ -38,8 +38,10 @@ class TestResults:
         def look(obj: Lab) -> Any:
             run = obj.ctx.storage.sql.exec
             read = run("SELECT x, y AS why FROM t WHERE x > ? ORDER BY x", 3)
+            names = list(read.column_names)
+            read.column_names.append("the caller's own")
             return [
-                (read.to_list(), read.column_names, read.rows_written),
+                (read.to_list(), names, read.rows_written),
                 (run("UPDATE t SET y = ? WHERE x < ?", "z", 3).rows_written),
                 (run("INSERT INTO t (x, y) VALUES (?, ?) RETURNING x AS made", 9, "n").one()),
                 (run("DELETE FROM t WHERE x = ?", 9).rows_written),
