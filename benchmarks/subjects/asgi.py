@@ -23,10 +23,8 @@ async def project(
     await project_application(scope, receive, send)
 
 
-RoomConsumer.frame_rate = (
-    2 * int(FRAME_RATE),
-    FRAME_RATE,
-)  # or few members could not say as much as a room can carry
+# Or few members could not say as much as a room can carry.
+RoomConsumer.frame_rate = (2 * int(FRAME_RATE), FRAME_RATE)
 application = ProtocolTypeRouter(
     {
         "http": project,

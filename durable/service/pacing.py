@@ -26,8 +26,7 @@ class Pacer:
 
     _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Pacer] = WeakKeyDictionary()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._held: list[Paced] = []
 
     @classmethod
@@ -35,13 +34,13 @@ class Pacer:
         """The one of that loop."""
         pacer = cls._of_loop.get(loop)
         if pacer is None:
-            pacer = cls._of_loop[loop] = cls(loop)
+            pacer = cls._of_loop[loop] = cls()
         return pacer
 
     def hold(self, connection: Paced) -> None:
         """Have the connection flushed soon."""
         if not self._held:
-            self._loop.call_later(PACE_SECONDS, self._flush)
+            asyncio.get_running_loop().call_later(PACE_SECONDS, self._flush)
         self._held.append(connection)
 
     def _flush(self) -> None:

@@ -147,7 +147,7 @@ class Database:
                     can_cache=False,
                 ).fetchall()
                 self._empty_cache()
-            self._log_is_empty = not size_of(f"{self.path}-wal")
+            self._log_is_empty = Path(f"{self.path}-wal").stat().st_size == 0  # one that is gone was replaced
         except apsw.Error as error:
             if connection is not None:
                 with suppress(apsw.Error):

@@ -281,9 +281,8 @@ class Segment:
         self.size = 0
         self._fd: int | None = None
         self._is_closed = False
-        self._lock = (
-            threading.Lock()
-        )  # a descriptor that is closed while a thread writes to it may be another file's
+        # A descriptor that is closed while a thread writes to it may be another file's.
+        self._lock = threading.Lock()
 
     def append(self, blob: bytes | bytearray) -> None:
         """Append and sync (in a thread). Raises OSError, also when it has been closed: what is in it stays as it is."""

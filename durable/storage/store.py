@@ -62,8 +62,12 @@ class NewerSchemaError(StorageError):
 
 def object_path(root: Path, object_id: ObjectId) -> Path:
     """Where an object's file is: one level of 256 directories under its class's key."""
+    return Path(f"{root}/{_below_root(object_id)}")
+
+
+def _below_root(object_id: ObjectId) -> str:
     text = str(object_id)
-    return Path(f"{root}/{object_id.class_key}/{text[:2]}/{text}.sqlite3")
+    return f"{object_id.class_key}/{text[:2]}/{text}.sqlite3"
 
 
 class Store:
@@ -114,8 +118,7 @@ class Store:
             member = None
             if journal is not None:
                 found = None if has_log or self.database.in_memory else seq - self.took_over
-                path = str(self.database.path)[len(str(root)) + 1 :]
-                member = Member(journal, path, self.created_at, found)
+                member = Member(journal, _below_root(object_id), self.created_at, found)
             self.log = WalSync(self.database.path, pool, durable, changed, member)
             self.log.note(seq)
             self.log.frames = self.database.wal_pages
