@@ -38,6 +38,8 @@ POISONED = 2**62
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
+LOG_BYTES = 64 * 1024 * 1024
+"""What a log keeps of its size when it begins anew: a sync of pages that had their place before costs half of one that makes place."""
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -142,7 +144,7 @@ class Database:
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
                 self.cursor.execute(
                     "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL;"
-                    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576; BEGIN IMMEDIATE; ROLLBACK;"
+                    f"PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit={LOG_BYTES}; BEGIN IMMEDIATE; ROLLBACK;"
                     f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}",
                     can_cache=False,
                 ).fetchall()

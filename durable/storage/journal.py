@@ -40,6 +40,7 @@ SUFFIX = ".journal"
 MAGIC = b"durable journal 1\n"
 HEAD_BYTES = 1024  # at most
 MOST_BYTES = 64 * 1024 * 1024  # of one file; then another one is begun
+STEP_BYTES = 1024 * 1024  # by which a file grows: a sync of bytes that had their place before costs half of one that makes place
 PAUSE_SECONDS = 60.0  # after the disk has refused a record
 AT_ONCE = 2  # objects' logs that are synced in the background, so that others need not wait behind them
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -272,13 +273,14 @@ class Segment:
 
     Attributes:
         logs: the objects that have something in it, and whose own files may lack it; None: who wrote it is gone.
-        size: bytes.
+        size: bytes of its head and its records.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.logs: dict[Path, Log | None] = {}
         self.size = 0
+        self._room = 0  # bytes that the file has, zeros behind the last record
         self._fd: int | None = None
         self._is_closed = False
         # A descriptor that is closed while a thread writes to it may be another file's.
@@ -292,22 +294,27 @@ class Segment:
             if self._fd is None:
                 self._create()
             assert self._fd is not None
-            view = memoryview(blob)
-            while view:
-                view = view[os.write(self._fd, view) :]
+            end = self.size + len(blob)
+            if end > self._room:
+                room = end + STEP_BYTES
+                _write_at(self._fd, bytes(room - self._room), self._room)
+                self._room = room
+            _write_at(self._fd, blob, self.size)
             os.fdatasync(self._fd)
-            self.size += len(blob)
+            self.size = end
 
     def _create(self) -> None:
         folder = self.path.parent
         folder.mkdir(mode=0o700, exist_ok=True)
         draft = self.path.with_suffix(".starting")  # unlocked, it would look like a dead worker's
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(draft, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            head = msgspec.msgpack.encode(boot_id())
-            os.write(descriptor, MAGIC + len(head).to_bytes(4, "big") + head)
+            boot = msgspec.msgpack.encode(boot_id())
+            head = MAGIC + len(boot).to_bytes(4, "big") + boot
+            _write_at(descriptor, head, 0)
+            self.size = self._room = len(head)
             os.fsync(descriptor)
             os.link(draft, self.path)  # unlike rename, it never replaces what is there
         except BaseException:
@@ -332,6 +339,13 @@ class Segment:
         if self._fd is not None:
             self.path.unlink(missing_ok=True)
         self.close()
+
+
+def _write_at(descriptor: int, data: bytes | bytearray, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, position)
+        view, position = view[written:], position + written
 
 
 def boot_id() -> str:

@@ -19,7 +19,7 @@ from durable.identity import id_from_name
 from durable.storage import journal
 from durable.storage.durability import SyncPool
 from durable.storage.images import prepare_image
-from durable.storage.journal import FOLDER, MAGIC, Part, Segment, framed, read_head, read_parts
+from durable.storage.journal import FOLDER, MAGIC, STEP_BYTES, Part, Segment, framed, read_head, read_parts
 from durable.storage.pages import FRAME_BYTES, PAGE_BYTES, pages_of, whole
 from durable.storage.replay import replay, settle
 from durable.storage.rewrite import mark_unsynced
@@ -139,9 +139,9 @@ async def test_G4_objects_leave_no_journal_behind_when_all_are_closed(tmp_path: 
 # --- The format
 
 
-def part(n: int) -> Part:
+def part(n: int, content: bytes = b"abc") -> Part:
     """Some record."""
-    return Part("Lab/00/x.sqlite3", 5, n, n + 1, 2, [(1, b"abc", b"xyz")])
+    return Part("Lab/00/x.sqlite3", 5, n, n + 1, 2, [(1, content, b"xyz")])
 
 
 def test_G4_records_come_back_up_to_the_first_that_is_not_whole() -> None:
@@ -418,7 +418,25 @@ def test_G4_a_journal_never_takes_the_place_of_another(tmp_path: Path) -> None:
     assert first.path.read_bytes() == content
     assert os.listdir(first.path.parent) == [first.path.name]
     first.append(framed(part(2)))
-    assert first.path.read_bytes() == content + framed(part(2))
+    assert _parts(first.path) == [part(1), part(2)]
+
+
+def test_G4_a_journal_makes_room_ahead_and_what_is_read_ends_with_the_last_record(tmp_path: Path) -> None:
+    segment = Segment(tmp_path / FOLDER / "worker.1.journal")
+    written = []
+    while segment.size < 3 * STEP_BYTES:
+        written.append(part(len(written), os.urandom(100_000)))
+        segment.append(framed(written[-1]))
+        assert segment.size < segment.path.stat().st_size <= segment.size + STEP_BYTES
+    assert _parts(segment.path) == written
+    assert not segment.path.read_bytes()[segment.size :].strip(b"\0")
+
+
+def _parts(path: Path) -> list[Part]:
+    content = path.read_bytes()
+    head = read_head(content)
+    assert head is not None
+    return list(read_parts(content, head[1]))
 
 
 def test_G4_an_image_that_takes_an_objects_place_begins_beyond_what_any_journal_has(life: Life) -> None:
