@@ -40,7 +40,9 @@ SUFFIX = ".journal"
 MAGIC = b"durable journal 1\n"
 HEAD_BYTES = 1024  # at most
 MOST_BYTES = 64 * 1024 * 1024  # of one file; then another one is begun
-STEP_BYTES = 1024 * 1024  # by which a file grows: a sync of bytes that had their place before costs half of one that makes place
+STEP_BYTES = (
+    1024 * 1024
+)  # by which a file grows: a sync of bytes that had their place before costs half of one that makes place
 PAUSE_SECONDS = 60.0  # after the disk has refused a record
 AT_ONCE = 2  # objects' logs that are synced in the background, so that others need not wait behind them
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
