@@ -213,26 +213,34 @@ class Activation:
         self.runner.resume_due = resume and len(self.sockets) > 0
 
     async def _serve(self) -> None:
-        handled = 0
-        mailbox = self.mailbox
+        runner, mailbox, in_turn = self.runner, self.mailbox, 0
         while True:
+            turn_ends = in_turn >= EVENTS_PER_TURN
+            if turn_ends or self._leave is not None or not mailbox or not runner.may_share(mailbox.first):
+                runner.commit_held()
+                if self._leave is None and self.gate.is_open and self.gate.store.wants_checkpoint:
+                    await self._checkpoint()
+                elif turn_ends:
+                    in_turn = 0
+                    await asyncio.sleep(0)
             if self._leave is not None:
                 await self._finish_beside()
                 return
-            if not mailbox:
+            if mailbox:
+                await runner.handle(mailbox.take())
+                in_turn += 1
+            else:
                 if self._may_shrink and self.host.clock() - self.last_active >= SHRINK_SECONDS:
                     self._may_shrink = False
                     self.gate.store.shrink()
                 await self._sleep()
-                continue
-            await self.runner.handle(mailbox.take())
-            handled += 1
-            if self.gate.is_open and self.gate.store.wants_checkpoint:
-                self.checkpointing = self.host.off_loop(self.gate.store.checkpoint)
-                await asyncio.shield(self.checkpointing)
-                self.gate.store.checkpointed()
-            elif handled % EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)
+                in_turn = 0
+
+    async def _checkpoint(self) -> None:
+        """Copy the log into the main file."""
+        self.checkpointing = self.host.off_loop(self.gate.store.checkpoint)
+        await asyncio.shield(self.checkpointing)
+        self.gate.store.checkpointed()
 
     async def _finish_beside(self) -> None:
         """Let concurrent events finish, each until its own deadline, with what they ask for inside."""
@@ -345,7 +353,10 @@ class Activation:
         self.beside.cancel()
         self.runner.instance = None
         if why is Leave.LOST:
-            self.gate.outbox.fail(MovedError("the owner lost this object", delivered="unknown"))
+            lost = MovedError("the owner lost this object", delivered="unknown")
+            self.gate.outbox.fail(lost)
+            for event in self.gate.give_up_held():
+                event.answer.fail(lost)
         if self.gate.is_open:
             store = self.gate.store
             if why is not Leave.LOST:

@@ -69,6 +69,7 @@ class Event:
         mark: what it is called outside this process, while it runs; None for the runtime's own bookkeeping.
         origin: what it is, the same when another owner repeats it; None for the runtime's own bookkeeping.
         inside: asked for by a concurrent event, which waits for it; runs also while the object is leaving.
+        waits: its handler may suspend; one that cannot may share its commit with those before and after it.
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
         needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
         effects: (gateway, operation) it wants done, held until its commit is durable.
@@ -96,6 +97,7 @@ class Event:
         "run",
         "size",
         "socket",
+        "waits",
     )
 
     def __init__(
@@ -114,6 +116,7 @@ class Event:
         moves: bool = True,
         origin: str | None = None,
         inside: bool = False,
+        waits: bool = True,
     ) -> None:
         self.label = label
         self.run = run
@@ -127,6 +130,7 @@ class Event:
         self.needs_instance = needs_instance
         self.moves = moves
         self.inside = inside
+        self.waits = waits
         if call_id is not None:
             origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
         elif socket is not None:

@@ -2,7 +2,8 @@
 
 Invariants:
 - Nothing of an event is let out before everything it could have seen is durable.
-- The record that a call has run is part of the call's own commit.
+- The record that a call has run is part of the same commit as what the call wrote.
+- What is held for a shared commit is committed, or has failed, before anything waits: nobody else ever sees it so.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from durable.errors import LostWriteError, ObjectResetError
 from durable.storage.store import Store
 
 from .events import DERIVED, Event, Operation
-from .outbox import Outbox
+from .outbox import Emit, Outbox
 
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
 DERIVED_CALLS_KEPT = 256  # between two looks for old ones
 DERIVED_CALL_MS = 10 * 60 * 1000  # how long a call by another object's event may be repeated
+MOST_HELD = 64  # outputs that wait for one commit
 SLOTS_KNOWN = 1000  # callers' slots of which the last call is known without asking the file
 
 Effects = list[tuple[str, Operation]]
@@ -63,6 +65,8 @@ class OutputGate:
         self._alarm_changed = alarm_changed
         self._store: Store | None = None
         self._derived_calls = 0
+        self._held: list[tuple[Event, Emit]] = []  # what leaves after the commit that events share
+        self._may_share = True
         self._last_calls: dict[tuple[str, int], int] = {}  # the number of each slot's last writing call
         self._sync_timer: asyncio.TimerHandle | None = None
 
@@ -91,13 +95,50 @@ class OutputGate:
     # -- an event succeeds
 
     def succeed(self, event: Event, value: bytes | None) -> None:
-        """Commit what the event wrote, and let out its effects and its reply when that is durable."""
+        """Commit what the event wrote, and let out its effects and its reply when that is durable.
+
+        An event that cannot wait leaves the commit to `commit_held`, which its caller sees to before anything else waits.
+        """
         store = self.store
+        transactions = store.transactions
         store.sql.close_cursors()
         if event.flushed and event.call_id is not None:
-            store.transactions.begin_write()  # its outcome takes the place of "a part of it was committed"
-        barrier = self._commit(event, value) if store.transactions.writing else None
+            transactions.begin_write()  # its outcome takes the place of "a part of it was committed"
+        barrier = None
+        if transactions.writing:
+            self._record(event, value)
+            if self._may_share and not event.waits and not self.alarm_touched:
+                transactions.hold()
+            else:
+                barrier = self._commit(event)
         self.release(event, event.answer.reply, value, barrier)
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held for a shared commit."""
+        return self._store is not None and self._store.transactions.holding
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be held."""
+        return len(self._held) >= MOST_HELD
+
+    def commit_held(self) -> None:
+        """Commit what is held, and let out what depends on it when that is durable. Raises what a commit raises."""
+        self._append(self.store.commit())
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """What was held is committed."""
+        held, self._held = self._held, []
+        for _, emit in held:
+            self.outbox.put(self.store.transactions.seq, emit)
+
+    def give_up_held(self) -> list[Event]:
+        """What was held is lost: the events that have to fail. From now on each event has a commit of its own."""
+        held, self._held = self._held, []
+        self._may_share = self._may_share and not held
+        return [event for event, _ in held]
 
     async def flush(self, event: Event) -> None:
         """Commit what the event has written so far, let it out, and wait until that is durable."""
@@ -106,7 +147,8 @@ class OutputGate:
         barrier = None
         if store.transactions.writing:
             store.sql.close_cursors()
-            barrier = self._commit(event, None)
+            self._record(event, None)
+            barrier = self._commit(event)
             event.flushed = True
         effects, event.effects = event.effects, []
 
@@ -119,33 +161,41 @@ class OutputGate:
         self.outbox.put(store.transactions.seq, emit, barrier)
         await done
 
-    def _commit(self, event: Event, outcome: bytes | None) -> asyncio.Future[Any] | None:
-        """Commit the event's writes with the record that it has run; returns what else its outputs must wait for."""
-        store = self.store
-        metadata = store.metadata
+    def _record(self, event: Event, outcome: bytes | None) -> None:
+        """Write with what the event wrote that it has run, so that a repeat of it has no second effect."""
+        metadata = self.store.metadata
         call = event.call_id
         if call is not None:
+            slot = (call.caller, call.slot)
             if call.caller.startswith(DERIVED):
                 self._forget_old_calls()
-            metadata.put_call(call.caller, call.slot, call.number, outcome, self._now())
+            metadata.put_call(*slot, call.number, outcome, self._now())
+            if slot in self._last_calls:
+                self._last_calls[slot] = call.number
         if event.socket is not None:
             metadata.set_received(*event.socket)
-        seq = store.commit()
-        if call is not None and (call.caller, call.slot) in self._last_calls:
-            self._last_calls[call.caller, call.slot] = call.number
-        if self._relaxed:
-            store.log.note(seq)
-            if self._sync_timer is None:
-                self._sync_timer = self._loop.call_later(UNSYNCED_SECONDS, self._sync_now)
-        else:
-            store.log.appended(seq)
-        self._wrote()
+
+    def _commit(self, event: Event) -> asyncio.Future[Any] | None:
+        """Commit the event's writes, and what was held; returns what else the event's outputs must wait for."""
+        self._append(self.store.commit())
+        self._let_go()
         if self.alarm_touched:
-            alarm = metadata.get_alarm()
+            alarm = self.store.metadata.get_alarm()
             if alarm is None or alarm.number != event.alarm:  # else its hook goes on after a flush
                 self.alarm_touched = False
                 return self._alarm_changed(None if alarm is None else alarm.at)
         return None
+
+    def _append(self, seq: int) -> None:
+        """Commit `seq` is to become durable, and the catalog to know of it."""
+        log = self.store.log
+        if not self._relaxed:
+            log.appended(seq)
+        else:
+            log.note(seq)
+            if self._sync_timer is None:
+                self._sync_timer = self._loop.call_later(UNSYNCED_SECONDS, self._sync_now)
+        self._wrote()
 
     def _forget_old_calls(self) -> None:
         """Calls by other objects use a slot each: forget those whose event must be over."""
@@ -178,7 +228,10 @@ class OutputGate:
                 self._emit(effects)
             reply(value)
 
-        self.outbox.put(self.store.transactions.seq, emit, barrier)
+        if self.holds:
+            self._held.append((event, emit))
+        else:
+            self.outbox.put(self.store.transactions.seq, emit, barrier)
 
     def fail(self, event: Event, error: BaseException) -> None:
         """Tell who waits for the event that it failed, in its turn."""
@@ -219,16 +272,22 @@ class OutputGate:
 
     # -- an event is undone
 
-    def undo(self, event: Event) -> bool:
-        """Forget what the event wrote and wanted done; whether it had written. Raises apsw.Error."""
-        event.effects.clear()
+    def undo(self, event: Event | None) -> tuple[bool, list[Event]]:
+        """Forget what the event wrote and wanted done; None: what is held. Raises apsw.Error.
+
+        Returns:
+            whether anything that was written is forgotten, and the events before it that are lost with it.
+        """
+        if event is not None:
+            event.effects.clear()
         self.alarm_touched = False
         if self._store is None:
-            return False
+            return False, []
         self._store.sql.close_cursors()
         wrote = self._store.transactions.writing
-        self._store.transactions.rollback()
-        return wrote
+        if self._store.transactions.rollback():
+            return True, self.give_up_held()
+        return wrote, []
 
     def has_unflushed(self, event: Event | None) -> bool:
         """Whether the event has written, or wants something done, that has not been let out yet."""

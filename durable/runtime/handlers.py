@@ -14,7 +14,7 @@ from .events import Answer, Event
 from .exports import DELETE, REPLACE, delete_event, replace_event
 from .objects import has_fetch, is_concurrent, methods_of
 from .requests import FETCH, Response, decode_request, encode_response
-from .signatures import find_method
+from .signatures import find_method, may_wait
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -51,6 +51,7 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
         chain=request.chain,
         repeat=request.repeat,
         concurrent=method.concurrent,
+        waits=method.waits,
     )
 
 
@@ -108,7 +109,9 @@ def socket_open_event(request: SocketOpen, gateway: str, answer: Answer) -> Even
     )
 
 
-def socket_frame_event(request: SocketFrame, gateway: str, answer: Answer) -> Event:
+def socket_frame_event(
+    kind: type[DurableObject], request: SocketFrame, gateway: str, answer: Answer
+) -> Event:
     """The event of a frame; one that was handled before has no second effect.
 
     A socket that the object does not know (it took its gateway for dead) is closed, so that its client comes back.
@@ -130,6 +133,7 @@ def socket_frame_event(request: SocketFrame, gateway: str, answer: Answer) -> Ev
         size=len(request.data),
         repeat=request.repeat,
         socket=(request.socket, request.frame),
+        waits=may_wait(kind.web_socket_message),
     )
 
 
@@ -197,7 +201,7 @@ def event_of(kind: type[DurableObject], request: ObjectRequest, peer: str, answe
             _refuse_cycle(request, kind)
             return call_event(kind, request, answer)
         case SocketFrame():
-            return socket_frame_event(request, peer, answer)
+            return socket_frame_event(kind, request, peer, answer)
         case SocketOpen():
             return socket_open_event(request, peer, answer)
         case SocketClose():

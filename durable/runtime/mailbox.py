@@ -50,6 +50,11 @@ class Mailbox:
         self._bytes += event.size
         self._events.appendleft(event)
 
+    @property
+    def first(self) -> Event:
+        """The next event, which stays."""
+        return self._events[0]
+
     def take(self) -> Event:
         """The next event."""
         event = self._events.popleft()

@@ -160,6 +160,34 @@ class EventRunner:
             self._abort_reason = None
             activation.used()
 
+    # -- events that share a commit
+
+    def may_share(self, event: Event) -> bool:
+        """Whether the event may run before what is held is committed: it cannot wait, and needs nothing that could."""
+        if event.waits or self.instance is None or self._activation.gate.is_full:
+            return False
+        if event.socket is None:
+            return True
+        hook = self.instance.web_socket_message  # an object may have given itself another one, or another class
+        return getattr(hook, "__func__", None) is self._activation.kind.web_socket_message
+
+    def commit_held(self) -> bool:
+        """Commit what is held; whether there was anything. When that fails, so do all events that it holds."""
+        gate = self._activation.gate
+        if not gate.holds:
+            return False
+        try:
+            gate.commit_held()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits has to be told
+            error = self.understood(error)
+            trouble = trouble_of(error)
+            if trouble is not None:
+                self._activation.report(trouble, f"a commit of several events: {error}")
+            self._fail(self._roll_back(None), error)
+        return True
+
     # -- cut off
 
     def check_deadline(self, now: float) -> None:
@@ -197,19 +225,32 @@ class EventRunner:
         if trouble is not None:
             activation.report(trouble, f"{event.label}: {error}")
         wrote = activation.gate.store.transactions.writing or event.flushed
-        self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
+        others = self._roll_back(event, keep_instance=isinstance(error, ObjectError) and not wrote)
         if isinstance(error, FencedError):
-            log.warning("%s: fenced: another owner has taken it", activation)
-            activation.leave(Leave.LOST)
-            event.answer.not_owner(None)
+            self._fail([*others, event], error)
             return MovedError("another owner has taken this object", delivered="no")
         if not isinstance(error, DurableError):
             log.error("%s: %s failed", activation, event.label, exc_info=error)
         elif isinstance(error, StorageError):
             log.warning("%s: %s failed: %s", activation, event.label, error)
-        self._answer_frame(event)
-        activation.gate.fail(event, error)
+        if others:
+            what = f"the transaction failed that this event shared with others: {error}"
+            self._fail(others, StorageError(what, delivered="no"))
+        self._fail([event], error)
         return error
+
+    def _fail(self, events: list[Event], error: BaseException) -> None:
+        """Tell who waits for the events that they have failed."""
+        activation = self._activation
+        if isinstance(error, FencedError):
+            log.warning("%s: fenced: another owner has taken it", activation)
+            activation.leave(Leave.LOST)
+            for event in events:
+                event.answer.not_owner(None)
+            return
+        for event in events:
+            self._answer_frame(event)
+            activation.gate.fail(event, error)
 
     def understood(self, error: BaseException) -> BaseException:
         """An error of SQLite's, met in the runtime's own bookkeeping, as what it means."""
@@ -226,13 +267,17 @@ class EventRunner:
             if ws is not None:
                 event.effects.append((ws.gateway, ("send", [ws.id], words, None)))
 
-    def _roll_back(self, event: Event, *, keep_instance: bool = False) -> None:
+    def _roll_back(self, event: Event | None, *, keep_instance: bool = False) -> list[Event]:
+        """Forget what the event wrote, or (None) what is held; the events before it that are lost with it."""
         activation = self._activation
+        lost: list[Event] = []
         try:
-            if activation.gate.undo(event):
+            wrote, lost = activation.gate.undo(event)
+            if wrote:
                 activation.sockets.load(activation.gate.store.metadata.sockets())
         except apsw.Error:
             log.exception("%s: rolling back failed", activation)
             activation.leave(Leave.LOST)
-        if not keep_instance:
+        if not keep_instance or lost:
             self.instance = None
+        return lost

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ import msgspec
 from durable.errors import ArgumentError, NotCallableError
 
 _EXACT: frozenset[type] = frozenset((int, str, bytes, bool, float))
+_SUSPENDS = ("SEND", "YIELD_VALUE")  # what every kind of waiting is compiled to
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -23,6 +26,7 @@ class Method:
         name: of the method.
         function: the plain function; its first argument is the instance.
         concurrent: may run beside other events, and has no storage.
+        waits: may have to wait for something; see `may_wait`.
         result: annotation of what it returns, or Any.
     """
 
@@ -35,12 +39,14 @@ class Method:
         "function",
         "name",
         "result",
+        "waits",
     )
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
         self.function = function
         self.concurrent = bool(getattr(function, "_durable_concurrent", False))
+        self.waits = may_wait(function)
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())[1:]
         self._signature = signature.replace(parameters=parameters)
@@ -87,6 +93,14 @@ class Method:
             return _convert(value, self.result)
         except (msgspec.ValidationError, TypeError, ValueError):
             return value
+
+
+@cache
+def may_wait(function: Callable[..., Any]) -> bool:
+    """Whether a handler may suspend: False only for an `async def` that has no `await`, `async for` or `async with` in it."""
+    if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
+        return True
+    return any(one.opname in _SUSPENDS for one in dis.get_instructions(function))
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

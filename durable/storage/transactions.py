@@ -1,4 +1,7 @@
-"""One transaction per event: begun at the first write, fenced, numbered and committed when the event ends.
+"""What an event writes is undone or committed as one: begun at its first write, fenced and numbered by the commit.
+
+Events that follow one another without a wait may share a transaction. What each of them writes is then a savepoint in it, so
+that one that fails takes nothing back but its own.
 
 Invariant: a commit happens only if the file still names this owner's epoch and incarnation, compared in the same
 transaction as the data. Nothing else in the runtime may write to the file.
@@ -20,6 +23,9 @@ from .failures import storage_failure
 _SEAL = "UPDATE _do_meta SET seq = ?1 WHERE epoch = ?2 AND incarnation = ?3"
 _COMMIT = "COMMIT"
 _ROLLBACK = "ROLLBACK"
+_SHARE = "SAVEPOINT _do_event"
+_KEEP = "RELEASE _do_event"
+_UNDO = "ROLLBACK TO _do_event"
 
 
 class Transactions:
@@ -28,6 +34,7 @@ class Transactions:
     Attributes:
         seq: number of the last commit; grows by one with each.
         writing: whether the current event has written.
+        holding: whether events before it have written what is not committed yet.
     """
 
     def __init__(self, database: Database, epoch: int, incarnation: str, seq: int) -> None:
@@ -36,6 +43,8 @@ class Transactions:
         self._incarnation = incarnation
         self.seq = seq
         self.writing = False
+        self.holding = False
+        self._is_ending = False  # a commit has begun: what it fails with is all events' failure
         self.doomed: StorageError | None = None  # why this event can only be rolled back
         self._depth = 0
 
@@ -47,8 +56,12 @@ class Transactions:
             return
         if self._database.in_memory:
             self._database.materialise()
+        self._check_held()
         try:
-            self._database.begin()
+            if self.holding:
+                self._database.run(_SHARE)
+            else:
+                self._database.begin()
         except apsw.Error as error:
             raise storage_failure(error, self._database) from error
         self.writing = True
@@ -71,10 +84,24 @@ class Transactions:
         except apsw.Error as error:
             raise storage_failure(error, self._database) from error
 
-    def commit(self) -> int:
-        """Commit what the event wrote (not yet synced); returns the commit's number. Raises FencedError."""
+    def hold(self) -> None:
+        """The event is over: keep what it wrote, for a commit with what others write. Raises StorageError."""
         if self.doomed is not None:
             raise self.doomed
+        if self.writing and self.holding:
+            try:
+                self._database.run(_KEEP)
+            except apsw.Error as error:
+                raise storage_failure(error, self._database) from error
+        self.holding = self.holding or self.writing
+        self.writing = False
+
+    def commit(self) -> int:
+        """Commit what the event wrote, and what was held (not yet synced); returns the commit's number. Raises FencedError."""
+        if self.doomed is not None:
+            raise self.doomed
+        self._is_ending = True
+        self._check_held()
         database, seq = self._database, self.seq + 1
         try:
             database.run(_SEAL, (seq, self._epoch, self._incarnation))
@@ -84,19 +111,33 @@ class Transactions:
             database.ended()
         except apsw.Error as error:
             raise storage_failure(error, database) from error
-        self.writing = False
+        self.writing = self.holding = self._is_ending = False
         self.seq = seq
         return seq
 
-    def rollback(self) -> None:
-        """Forget what the event wrote."""
+    def rollback(self) -> bool:
+        """Forget what the event wrote; whether what was held is lost with it."""
         self.doomed = None
         self._depth = 0
-        if self.writing:
+        if not self.writing and not self._is_ending:
+            return False
+        ended = self._database.connection.get_autocommit()  # by SQLite itself
+        if self.holding and not self._is_ending and not ended:
             self.writing = False
-            if not self._database.connection.get_autocommit():
-                self._database.run(_ROLLBACK)
-            self._database.ended()
+            self._database.run(_UNDO)
+            self._database.run(_KEEP)
+            return False
+        lost, self.holding = self.holding, False
+        self.writing = self._is_ending = False
+        if not ended:
+            self._database.run(_ROLLBACK)
+        self._database.ended()
+        return lost
+
+    def _check_held(self) -> None:
+        """Raise StorageError when SQLite has ended the transaction of what is held: going on would begin another one."""
+        if self.holding and self._database.connection.get_autocommit():
+            raise StorageError("the disk failed in the middle of a transaction", delivered="no")
 
     def lost(self) -> bool:
         """Whether SQLite ended the transaction by itself (full disk, interrupted write): the event must fail."""
