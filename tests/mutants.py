@@ -76,9 +76,10 @@ MUTANTS = [
         "C5",
         "the transaction of an event that raised is not rolled back",
         "durable/runtime/gate.py",
-        """        self._store.transactions.rollback()
+        """        if self._store.transactions.rollback():
 """,
-        "",
+        """        if False:
+""",
         "tests/durable/test_calls.py",
         "C5_a_raising_event_leaves_no_trace_in_storage",
     ),
@@ -86,9 +87,10 @@ MUTANTS = [
         "C5",
         "the frames of an event that raised are kept",
         "durable/runtime/gate.py",
-        """        event.effects.clear()
+        """            event.effects.clear()
 """,
-        "",
+        """            pass
+""",
         "tests/durable/test_calls.py",
         "C5_a_raising_event_leaves_no_trace_in_output",
     ),
@@ -96,7 +98,7 @@ MUTANTS = [
         "C5",
         "the instance of an event that raised lives on",
         "durable/runtime/runner.py",
-        """        if not keep_instance:
+        """        if not keep_instance or lost:
             self.instance = None
 """,
         "",
@@ -185,12 +187,14 @@ MUTANTS = [
         "G5",
         "an event that only read is answered at once",
         "durable/runtime/gate.py",
-        """        barrier = self._commit(event, value) if store.transactions.writing else None
+        """        barrier = None
+        if transactions.writing:
 """,
-        """        if not store.transactions.writing:
+        """        barrier = None
+        if not transactions.writing:
             event.answer.reply(value)
             return
-        barrier = self._commit(event, value)
+        if transactions.writing:
 """,
         "tests/durable/test_gates.py",
         "G5_a_reader",
@@ -210,11 +214,11 @@ MUTANTS = [
         "G7",
         "the record that a call has run is a commit of its own",
         "durable/runtime/gate.py",
-        """        metadata = store.metadata
+        """        metadata = self.store.metadata
         call = event.call_id
 """,
-        """        metadata = store.metadata
-        store.commit()
+        """        metadata = self.store.metadata
+        self.store.commit()
         call = event.call_id
 """,
         "tests/durable/test_gates.py",
@@ -231,6 +235,53 @@ MUTANTS = [
 """,
         "tests/durable/test_gates.py",
         "G7_an_owner_that_died",
+    ),
+    Mutant(
+        "G4",
+        "what shares a commit leaves before the commit",
+        "durable/runtime/gate.py",
+        """        if self.holds:
+            self._held.append((event, emit))
+        else:
+            self.outbox.put(self.store.transactions.seq, emit, barrier)
+""",
+        """        self.outbox.put(self.store.transactions.seq, emit, barrier)
+""",
+        "tests/durable/test_shared_commits.py",
+        "G4_nothing_that_shares",
+    ),
+    Mutant(
+        "G5",
+        "an event that may wait begins before what is held is committed",
+        "durable/runtime/runner.py",
+        """        if event.waits or self.instance is None or self._activation.gate.is_full:
+""",
+        """        if self.instance is None or self._activation.gate.is_full:
+""",
+        "tests/durable/test_shared_commits.py",
+        "G5_an_event_that_waits",
+    ),
+    Mutant(
+        "G7",
+        "an event that fails takes back what others have written in its transaction",
+        "durable/storage/transactions.py",
+        """        if self.holding and not self._is_ending and not ended:
+""",
+        """        if False:
+""",
+        "tests/durable/test_shared_commits.py",
+        "G7_one_that_fails",
+    ),
+    Mutant(
+        "S9",
+        "events whose transaction SQLite has ended are taken for committed",
+        "durable/storage/transactions.py",
+        """        if self.holding and self._database.connection.get_autocommit():
+""",
+        """        if False:
+""",
+        "tests/durable/test_shared_commits.py",
+        "S9_no_event_outlives",
     ),
     Mutant(
         "G8",

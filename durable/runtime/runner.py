@@ -168,7 +168,9 @@ class EventRunner:
             return False
         if event.socket is None:
             return True
-        hook = self.instance.web_socket_message  # an object may have given itself another one, or another class
+        hook = (
+            self.instance.web_socket_message
+        )  # an object may have given itself another one, or another class
         return getattr(hook, "__func__", None) is self._activation.kind.web_socket_message
 
     def commit_held(self) -> bool:
