@@ -142,11 +142,11 @@ MUTANTS = [
         "G1",
         "an event begins before the one before it has ended",
         "durable/runtime/activation.py",
-        """            await self.runner.handle(mailbox.take())
-            handled += 1
+        """                await runner.handle(mailbox.take())
+                in_turn += 1
 """,
-        """            self.early = asyncio.create_task(self.runner.handle(mailbox.take()))
-            handled += 1
+        """                self.early = asyncio.create_task(runner.handle(mailbox.take()))
+                in_turn += 1
 """,
         "tests/durable/test_gates.py",
         "G1",

@@ -8,7 +8,7 @@ import pytest
 from durable import DurableObject
 from durable.core import codec
 from durable.core.envelope import CallId
-from durable.errors import DurableError, LostWriteError, ObjectError, RemoteError, StorageError
+from durable.errors import LostWriteError, ObjectError, RemoteError, StorageError
 from durable.runtime.signatures import may_wait
 from durable.storage.store import Store
 from durable.testing import LocalObjects
@@ -246,7 +246,7 @@ async def test_A1_an_alarm_that_is_set_among_others_rings(local: LocalObjects) -
 
 async def test_O5_calls_that_share_a_commit_have_their_effect_once_each(local: LocalObjects) -> None:
     await prompt().add()
-    router = local._gateways[-1].router  # noqa: SLF001
+    router = local._gateways[-1].router
 
     async def call(slot: int) -> Any:
         arguments, call_id = codec.encode_arguments((), {}), CallId("me", slot, 1)
