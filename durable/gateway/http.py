@@ -18,6 +18,7 @@ from durable.conf import durable_settings
 from durable.errors import DurableError, UnavailableError
 
 from .addresses import client_address
+from .answers import answer_writer
 from .bodies import decode_json, encode
 from .origins import HostPolicy, origin_allowed
 from .problems import PROBLEM_JSON, Header, Problem, problem_from
@@ -280,8 +281,12 @@ class HttpConsumer:
         headers = [*response.headers, (b"x-request-id", request_id.encode()), _NOSNIFF]
         if status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+        if request.method == "HEAD":
+            body = b""
+        write = answer_writer(scope)
+        if write is None or not write(status, headers, body):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
     async def _respond(self, request: Request) -> Response:
         headers = request.headers

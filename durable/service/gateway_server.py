@@ -19,7 +19,7 @@ from durable.conf import DurableSettings
 from durable.errors import UnavailableError
 
 from .client_connection import ClientConnection
-from .last_request import HttpConnection
+from .http_connection import HttpConnection
 from .lifeline import Lifeline
 from .listener import BACKLOG
 
