@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -18,6 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from durable.conf import DurableSettings
 from durable.errors import UnavailableError
 
+from . import collector
 from .client_connection import ClientConnection
 from .http_connection import HttpConnection
 from .lifeline import Lifeline
@@ -100,9 +100,7 @@ class GatewayServer(uvicorn.Server):
             logger.warning("this gateway cannot join the cluster yet: %s", error)
         await super().startup(sockets=sockets)
         if self.started:
-            # Everything loaded by now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            collector.settle()
             self._lifeline.report_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from durable.storage.database import take_no_memory_in_advance
 from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
+from . import collector
 from .errors import ServiceError
 from .lifeline import Lifeline
 from .limits import limit_memory, raise_descriptor_limit
@@ -90,9 +90,7 @@ async def run_worker(
             raise
         except DurableError as error:  # this data directory, or this Redis, is not one to serve
             raise ServiceError(str(error)) from None
-        # Everything loaded by now stays: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        collector.settle()
         watchdog.start()
         try:
             await drain.wait()

@@ -21,11 +21,13 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
+import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
 from durable.conf import DurableSettings
+from durable.gateway.answers import answer_writer
 from durable.gateway.frames import frame, frame_writer
 from durable.service import client_connection
 from durable.service.gateway_server import GatewayServer, server_config
@@ -59,6 +61,18 @@ async def application(scope, receive, send):
                     taken += 1
                 await send({"type": "websocket.send", "text": str(taken)})
             await send({"type": "websocket.send", "text": event.get("text") or "binary"})
+    elif scope["type"] == "http" and scope["path"] == "/whole":
+        write = answer_writer(scope)
+        await asyncio.sleep(0.05)
+        asked = scope["query_string"].decode("ascii")
+        headers = [(b"content-length", b"%d" % len(asked))]
+        if asked == "close":
+            headers.append((b"connection", b"close"))
+        if asked == "split":
+            headers.append((b"x-what", b"a\\r\\nset-cookie: b"))
+        if not write(200, headers, asked.encode()):
+            await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"x-by", b"messages")]})
+            await send({"type": "http.response.body", "body": asked.encode()})
     elif scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["client"][0].encode()})
@@ -201,6 +215,57 @@ async def test_W9_no_more_frames_are_taken_than_a_client_reads(gateway: Gateway)
             taken += len(answer) == 65536
         assert int(answer) == taken
         assert 1 <= taken < 500  # what the system keeps for a socket; it was asked without end
+
+
+async def all_that_comes(gateway: Gateway, request: bytes) -> bytes:
+    """Everything that is answered until the gateway closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(request)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_a_whole_answer_leaves_as_it_is_and_the_connection_goes_on(gateway: Gateway) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
+        for asked in ("one", "two"):
+            answer = await client.get(f"/whole?{asked}")
+            assert (answer.status_code, answer.text) == (200, asked)
+            assert "x-by" not in answer.headers
+            assert answer.headers["date"]
+            assert "connection" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET /whole?close HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /whole?old HTTP/1.0\r\n\r\n"]
+)
+async def test_a_whole_answer_ends_the_connection_where_either_side_wants_that(
+    gateway: Gateway, request_: bytes
+) -> None:
+    answer = await all_that_comes(gateway, request_)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.count(b"connection: close\r\n") == 1
+    assert answer.endswith((b"\r\n\r\nclose", b"\r\n\r\nold"))
+
+
+async def test_requests_that_do_not_wait_for_their_answers_get_them_in_order(gateway: Gateway) -> None:
+    requests = [b"GET /whole?%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(3)]
+    answer = await all_that_comes(
+        gateway, b"".join(requests) + b"GET /whole?close HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    assert [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]] == [
+        b"0",
+        b"1",
+        b"2",
+        b"close",
+    ]
+
+
+async def test_a_whole_answer_has_no_more_headers_than_it_was_given(gateway: Gateway) -> None:
+    answer = await all_that_comes(gateway, b"GET /whole?split HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"cookie" not in answer
 
 
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
