@@ -35,6 +35,7 @@ COMEBACKS = 2000
 AT_ONCE = 64
 SLEEP_WITHIN = 120.0
 STEADY_SECONDS = 4.0  # in which nothing changes once everything sleeps
+AT_REST_SECONDS = 2.0  # after its last write an object that is awake has what it needs to be asked again, and no more
 SOME_DESCRIPTORS = 12  # threads' own, links, connections: what comes and goes
 COST = "µs of processor each"
 BUSY = 0.9
@@ -112,6 +113,7 @@ def _objects(side: Side, _seconds: float) -> Outcome:
     before = _asleep(side)
     names = [f"new-{run}-{n}" for n in range(OBJECTS)]
     made = _once(service, "POST", names, AT_ONCE)
+    time.sleep(AT_REST_SECONDS)
     after = side.holding()
     _until_asleep(side, before)
     one_by_one = _once(service, "GET", names, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from durable.core.placement import UNKNOWN, choose
 from durable.identity import ObjectId
@@ -14,6 +15,12 @@ log = logging.getLogger(__name__)
 
 REST_SECONDS = 300.0
 """How long a sleeping object stays with its worker, so that waking it needs no new epoch."""
+
+SURE_SECONDS = 240.0
+"""How long of that the worker takes its ownership for granted, and wakes the object before it has asked."""
+
+MOST_RESTING = 10_000
+"""Sleeping objects whose epoch is remembered; of more the first are forgotten, and have to be claimed first."""
 
 
 class RedisOwners:
@@ -27,6 +34,9 @@ class RedisOwners:
     def __init__(self, redis: RedisCluster, worker: str) -> None:
         self._redis = redis
         self._worker = worker
+        self._resting: dict[
+            str, tuple[int, float]
+        ] = {}  # epoch, and how long it is sure; the last that fell asleep last
 
     async def claim(self, object_id: ObjectId, above: int) -> int:
         """Become the owner; the epoch. Raises NotOwnerError when a living worker is, RedisUnavailableError."""
@@ -60,10 +70,30 @@ class RedisOwners:
         except RedisUnavailableError as error:
             log.warning("nobody could be told that %r is taken: %s", object_id, error)
 
-    async def rest(self, object_id: ObjectId) -> None:
+    def resting(self, object_id: ObjectId) -> int | None:
+        """The epoch of an object that fell asleep here a short while ago; asked once, then it has to be claimed again.
+
+        Nobody else can claim it while the record in Redis stands and this worker lives. Should Redis have lost the record, then
+        its file, which the next owner has to open first, tells: by its lock, and by the epoch in it.
+        """
+        epoch, until = self._resting.pop(str(object_id), (0, 0.0))
+        return epoch if time.monotonic() < until else None
+
+    async def rest(self, object_id: ObjectId, epoch: int | None) -> None:
         """The object sleeps: its ownership lapses unless it wakes here soon."""
-        await self._redis.rest(object_id, self._worker, REST_SECONDS)
+        until = time.monotonic() + SURE_SECONDS
+        if await self._redis.rest(object_id, self._worker, REST_SECONDS) and epoch is not None:
+            if len(self._resting) >= MOST_RESTING:
+                del self._resting[next(iter(self._resting))]
+            self._resting[str(object_id)] = epoch, until
 
     async def release(self, object_id: ObjectId) -> None:
         """Give the ownership up at once."""
         await self._redis.rest(object_id, self._worker, 0)
+
+    def forget(self, object_id: str | None = None) -> None:
+        """What sleeps here may be another's by now: one object, or (None) each of them."""
+        if object_id is None:
+            self._resting.clear()
+        else:
+            self._resting.pop(object_id, None)

@@ -239,9 +239,11 @@ class RedisCluster:
         owner, epoch = await self._ask(self._claim(keys=[_owner_key(object_id)], args=[worker, above, dead]))
         return owner, int(epoch)
 
-    async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> None:
-        """Let the ownership lapse after `seconds` (0: now), if it is `worker`'s."""
-        await self._ask(self._rest(keys=[_owner_key(object_id)], args=[worker, str(int(seconds * 1000))]))
+    async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> bool:
+        """Let the ownership lapse after `seconds` (0: now), if it is `worker`'s; whether it was."""
+        return bool(
+            await self._ask(self._rest(keys=[_owner_key(object_id)], args=[worker, str(int(seconds * 1000))]))
+        )
 
     async def owner(self, object_id: ObjectId) -> tuple[str, int] | None:
         """(worker, epoch) as last recorded, or None."""

@@ -86,6 +86,7 @@ class Activation:
         self.checkpointing: asyncio.Future[None] | None = (
             None  # uses the file in a thread, also when nobody waits
         )
+        self.claiming: asyncio.Task[None] | None = None  # asks whether the object is still this worker's
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         self.task = host.loop.create_task(

@@ -199,21 +199,16 @@ class Host:
         finally:
             self.capacity.files.release()
         self._freed.closed()
-        if why is Leave.LOST:
-            return
-        if entry is not None and entry.alarm is not None:
-            _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
+        gone = True
         if entry is not None:
             gone = not store.database.path.exists()
+            if entry.alarm is not None:
+                _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
             self._catalog.note(entry._replace(gone=gone))
             self.troubles.over(object_id, TroubleKind.DISK)
-        try:
-            if why is Leave.MOVE:
-                await self._owners.release(object_id)
-            else:
-                await self._owners.rest(object_id)
-        except (DurableError, OSError) as error:
-            log.warning("%s: its ownership could not be given back: %s", activation, error)
+        await self._opener.give_back(activation, why, has_file=not gone)
+        if why is Leave.LOST:
+            return
         for gateway in gateways:
             self.emit(activation, [(gateway, ("asleep",))])
 
@@ -342,7 +337,9 @@ class Host:
         Its epoch may be older than ours, when Redis came back as it was before: it finds a newer one in the file.
         """
         activation = self.activations.get(object_id)
-        if activation is not None and activation.epoch:
+        if activation is None:
+            self._owners.forget(object_id)
+        elif activation.epoch:
             activation.leave(Leave.MOVE)
             activation.beside.cancel()  # the next owner waits for the file, not for them
 
@@ -369,6 +366,7 @@ class Host:
 
     async def drop_all(self) -> None:
         """The lease is lost: end everything, release nothing."""
+        self._owners.forget()
         dropped = list(self.activations.values())
         for activation in dropped:
             activation.leave(Leave.LOST)

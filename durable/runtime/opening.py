@@ -1,13 +1,18 @@
-"""How a worker comes to an object's storage: it claims the object, waits for who still holds the file, and opens it."""
+"""How a worker comes to an object's storage: it claims the object, waits for who still holds the file, and opens it.
+
+What fell asleep here a moment ago is opened while the claim is on its way: it can be nobody else's yet, and if it is after all,
+the file says so.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from durable.errors import UnavailableError
+from durable.errors import DurableError, UnavailableError
 from durable.identity import ObjectId
 from durable.storage.durability import SyncPool, size_of
 from durable.storage.failures import BusyFileError
@@ -15,10 +20,13 @@ from durable.storage.journal import Journal
 from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
 
+from .leaving import Leave
 from .surroundings import NotOwnerError, Owners, RuntimeSettings
 
 if TYPE_CHECKING:
     from .activation import Activation
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 BUSY_SECONDS = 15.0  # how long to wait for a dead owner's file lock
@@ -75,7 +83,30 @@ class Opener:
         Raises NotOwnerError, UnavailableError when the file is not let go of in time, StorageError.
         """
         async with self._turns:
-            return await self._claim_and_open(activation)
+            return await self._reopen(activation) or await self._claim_and_open(activation)
+
+    async def _reopen(self, activation: Activation) -> Store | None:
+        """The storage of an object that rests here; None when it has to be claimed first."""
+        epoch = self._owners.resting(activation.object_id)
+        if epoch is None:
+            return None
+        try:
+            store = await self._open(activation, Claim(epoch, self._worker))
+        except (EpochTooOldError, BusyFileError, NewerSchemaError):  # somebody has been at it
+            return None
+        activation.claiming = asyncio.get_running_loop().create_task(self._claim_again(activation, epoch))
+        return store
+
+    async def _claim_again(self, activation: Activation, epoch: int) -> None:
+        """The object is awake, so its ownership must not lapse; let go of it where it has become somebody else's."""
+        try:
+            found = await self._owners.claim(activation.object_id, 0)
+        except (NotOwnerError, DurableError, OSError) as error:
+            log.warning("%s: it is given away, since it could not be claimed: %s", activation, error)
+            activation.leave(Leave.MOVE)
+        else:
+            if found != epoch:
+                activation.leave(Leave.MOVE)
 
     async def _claim_and_open(self, activation: Activation) -> Store:
         object_id = activation.object_id
@@ -100,6 +131,21 @@ class Opener:
                     await self._owners.tell_taken(object_id, epoch)
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def give_back(self, activation: Activation, why: Leave, *, has_file: bool) -> None:
+        """The file is closed: let the ownership rest, or go."""
+        object_id, claiming = activation.object_id, activation.claiming
+        if claiming is not None:
+            if why is Leave.LOST:
+                claiming.cancel()
+            await asyncio.wait({claiming})  # coming later, it would undo what is said of the ownership now
+        try:
+            if why is Leave.MOVE:
+                await self._owners.release(object_id)
+            elif why is Leave.IDLE:
+                await self._owners.rest(object_id, activation.epoch if has_file else None)
+        except (DurableError, OSError) as error:
+            log.warning("%s: its ownership could not be given back: %s", activation, error)
 
     async def _pass_on(self, object_id: ObjectId, error: NewerSchemaError) -> NoReturn:
         """This code is too old for the object: name a worker that can own it, or say that there is none."""

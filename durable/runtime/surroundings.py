@@ -31,17 +31,23 @@ class Owners(Protocol):
     async def claim(self, object_id: ObjectId, above: int) -> int:
         """Become the owner with an epoch above `above` (or the one already held); raises NotOwnerError."""
 
+    def resting(self, object_id: ObjectId) -> int | None:
+        """The epoch of an object that sleeps here and cannot be another's yet; None when only a claim can tell."""
+
     async def able(self, object_id: ObjectId, version: int) -> str | None:
         """A worker, by id, whose code knows `version` migrations of the object's class; None when there is none."""
 
     async def tell_taken(self, object_id: ObjectId, epoch: int) -> None:
         """Somebody still holds the object's file: if that is a living worker that has not noticed, it should let go."""
 
-    async def rest(self, object_id: ObjectId) -> None:
-        """The object sleeps: its ownership may lapse after a while."""
+    async def rest(self, object_id: ObjectId, epoch: int | None) -> None:
+        """The object sleeps, with that epoch in its file (None: without a file): its ownership may lapse after a while."""
 
     async def release(self, object_id: ObjectId) -> None:
         """Give the ownership up at once."""
+
+    def forget(self, object_id: str | None = None) -> None:
+        """What sleeps here may be another's by now: one object, or (None) each of them."""
 
 
 class Outlets(Protocol):

@@ -59,11 +59,12 @@ class LocalCluster:
             self.owners[str(object_id)] = (worker, epoch)
         return worker, epoch
 
-    async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> None:
+    async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> bool:
         """As scripts/rest.lua does it, but a resting ownership never lapses."""
         owner, epoch = self.owners.get(str(object_id), ("", 0))
         if owner == worker and not seconds:
             self.owners[str(object_id)] = ("", epoch)
+        return owner == worker
 
     # -- alarms
 

@@ -6,11 +6,15 @@ import sys
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from durable.core import codec
+from durable.core.envelope import Call, CallId, Target
 from durable.errors import FencedError, UnavailableError
 from durable.identity import id_from_name
 from durable.storage.database import Database
@@ -18,6 +22,7 @@ from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
 from durable.storage.store import Claim, EpochTooOldError, object_path
 from durable.testing import LocalObjects, local_objects
+from durable.testing.worker import LocalWorker
 from tests.durable.conftest import open_store
 from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
 
@@ -377,3 +382,123 @@ async def test_O7_a_lease_lost_while_a_thread_copies_the_log_waits_for_the_threa
     go.set()
     await dropping
     assert len(copied) == 1  # on an open file
+
+
+async def test_O2_what_rests_here_is_opened_while_the_claim_is_on_its_way(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab().increment()
+    await local.evict(lab())
+    claim, asked, go = local.cluster.claim, [], asyncio.Event()
+
+    async def slow_claim(object_id: Any, *args: Any) -> tuple[str, int]:
+        asked.append(str(object_id))
+        await go.wait()
+        return await claim(object_id, *args)
+
+    monkeypatch.setattr(local.cluster, "claim", slow_claim)
+    assert await lab().increment() == 2
+    assert asked == [str(lab().id)]  # type: ignore[attr-defined]
+    sleeping = asyncio.create_task(local.evict(lab()))
+    await local.settle()
+    assert not sleeping.done()  # or the claim would come after the rest, and the ownership never lapse
+    go.set()
+    await sleeping
+
+
+async def test_O2_what_has_never_written_is_claimed_before_it_wakes(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab().value()
+    await local.evict(lab())
+    claims = []
+    claim = local.cluster.claim
+
+    async def counted(*args: Any) -> tuple[str, int]:
+        claims.append(args)
+        return await claim(*args)
+
+    monkeypatch.setattr(local.cluster, "claim", counted)
+    HOOKS["start"] = lambda obj: claims.append("started")
+    await lab().value()
+    assert claims[-1] == "started"
+    assert len(claims) == 2
+
+
+async def test_O3_what_became_anothers_while_it_rested_is_not_served_here(local: LocalObjects) -> None:
+    await lab().increment()
+    first = local.owner(lab())
+    assert first is not None
+    await local.evict(lab())
+    second = await local.add_worker()
+    text = str(lab().id)  # type: ignore[attr-defined]
+    local.cluster.owners[text] = (
+        second.id,
+        local.cluster.owners[text][1] + 1,
+    )  # Redis came back as another's
+    assert await ask(second, "increment") == 2
+    assert await ask(first, "increment") == second.id
+    assert await lab().value() == 2
+    assert local.owner(lab()) is second
+
+
+async def test_O3_what_rested_here_is_given_away_when_the_claim_finds_another_owner(
+    local: LocalObjects,
+) -> None:
+    await lab().increment()
+    first = local.owner(lab())
+    assert first is not None
+    await local.evict(lab())
+    second = await local.add_worker()
+    text = str(lab().id)  # type: ignore[attr-defined]
+    local.cluster.owners[text] = (second.id, local.cluster.owners[text][1] + 1)
+    assert await ask(first, "increment") == 2  # nobody has opened it since: the file says that it is ours
+    leaving = first.host.activations.get(text)
+    if leaving is not None:
+        await leaving.gone
+    assert await lab().increment() == 3
+    assert local.owner(lab()) is second
+
+
+@pytest.mark.parametrize("how", ["taken", "lease"])
+async def test_O4_what_rests_here_is_claimed_first_when_it_may_have_been_taken(
+    local: LocalObjects, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab().increment()
+    await local.evict(lab())
+    if how == "taken":
+        local.host.taken(str(lab().id), 5)  # type: ignore[attr-defined]
+    else:
+        await local.host.drop_all()
+    steps = []
+    claim = local.cluster.claim
+
+    async def counted(*args: Any) -> tuple[str, int]:
+        steps.append("claimed")
+        return await claim(*args)
+
+    monkeypatch.setattr(local.cluster, "claim", counted)
+    HOOKS["start"] = lambda obj: steps.append("started")
+    await lab().value()
+    assert steps == ["claimed", "started"]
+
+
+async def ask(worker: LocalWorker, method: str) -> Any:
+    """Ask a worker for the object, whoever owns it: what it answers, or whom it names."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    class Told:
+        def reply(self, value: bytes | None) -> None:
+            answer.set_result(codec.decode(value or b""))
+
+        def fail(self, error: BaseException) -> None:
+            answer.set_exception(error)
+
+        def not_owner(self, owner: str | None) -> None:
+            answer.set_result(owner)
+
+    object_id: Any = lab().id  # type: ignore[attr-defined]
+    target = Target(object_id.class_key, str(object_id), object_id.name)
+    arguments = codec.encode_arguments((), {})
+    worker.host.dispatch(Call(0, target, method, arguments, CallId(uuid4().hex, 0, 1), []), "test", Told())
+    return await answer
