@@ -17,6 +17,7 @@ from typing import Any
 from .load import Answer, HttpConnection, Request, Result, request_bytes, run_blocking
 
 MANY = 1000
+RELAYS = 100
 STRANGERS = 100_000
 KEYS = 10_000
 CHECKING = 16  # connections that ask what is stored
@@ -121,15 +122,24 @@ def hot_counter(service: Service, connections: int) -> Measured:
 
 def many_counters(service: Service, connections: int) -> Measured:
     """Increments of 1,000 counters, drawn at random."""
-    requests = [service.request("POST", f"/api/v1/counters/bench-{n}/increment") for n in range(MANY)]
-    names = [f"bench-{n}" for n in range(MANY)]
+    return _spread(service, connections, MANY, "counters", f"{MANY} counters, increment")
+
+
+def relays(service: Service, connections: int) -> Measured:
+    """Increments of 100 counters, each asked for by another object of its own."""
+    return _spread(service, connections, RELAYS, "relays", "object called from another")
+
+
+def _spread(service: Service, connections: int, count: int, asked: str, title: str) -> Measured:
+    names = [f"bench-{n}" for n in range(count)]
+    requests = [service.request("POST", f"/api/v1/{asked}/{name}/increment") for name in names]
     awake = iter(requests)
     service.load(CHECKING, lambda: next(awake, None), seconds=60)  # each has its file, and is awake
     before = service.total(names)
     result = service.load(connections, lambda: random.choice(requests))
     stored = service.total(names) - before
     right = result.broken == 0 and set(result.statuses) == {200} and stored == result.statuses[200]
-    return Measured(f"{MANY} counters, increment", connections, result, right)
+    return Measured(title, connections, result, right)
 
 
 def strangers(service: Service, connections: int) -> Measured:

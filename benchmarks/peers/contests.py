@@ -12,7 +12,7 @@ from typing import Any
 
 from . import sides
 from .sides import Side
-from .workloads import BUSY, CHAT, COUNTERS, CROWD, LIMITER, LIVES, STRANGERS, Outcome, Workload
+from .workloads import BETWEEN, BUSY, CHAT, COUNTERS, CROWD, LIMITER, LIVES, STRANGERS, Outcome, Workload
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ PEERS = {
     "workerd": Peer(
         "workerd, SQLite-backed classes on the local disk",
         sides.workerd,
-        (*COUNTERS, *STRANGERS, *LIMITER, *CHAT, *CROWD, *LIVES),
+        (*COUNTERS, *BETWEEN, *STRANGERS, *LIMITER, *CHAT, *CROWD, *LIVES),
         {
             ("hot counter, 64 conn.", "per second"): Aim(6),
             ("hot counter, 64 conn.", "p99 ms"): Aim(1 / 3, least=False),

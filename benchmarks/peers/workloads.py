@@ -20,6 +20,7 @@ from benchmarks.counters import (
     hot_counter,
     many_counters,
     reads,
+    relays,
     strangers,
 )
 from benchmarks.load import Request, Result
@@ -35,7 +36,9 @@ COMEBACKS = 2000
 AT_ONCE = 64
 SLEEP_WITHIN = 120.0
 STEADY_SECONDS = 4.0  # in which nothing changes once everything sleeps
-AT_REST_SECONDS = 2.0  # after its last write an object that is awake has what it needs to be asked again, and no more
+AT_REST_SECONDS = (
+    2.0  # after its last write an object that is awake has what it needs to be asked again, and no more
+)
 SOME_DESCRIPTORS = 12  # threads' own, links, connections: what comes and goes
 COST = "µs of processor each"
 BUSY = 0.9
@@ -235,6 +238,7 @@ COUNTERS = (
     _loop("1,000 counters", 64, many_counters),
     _loop("counter read", 64, reads),
 )
+BETWEEN = tuple(_loop("one object calls another", connections, relays) for connections in (1, 64))
 STRANGERS = (_loop("100,000 counters", 64, strangers),)
 LIMITER = (
     _loop("limiter, one key", 64, lambda service, conn: checks(service, conn, OPEN, 1)),

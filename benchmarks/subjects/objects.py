@@ -1,7 +1,8 @@
-"""`Subject`: the smallest object that can be measured; its subclasses sleep soon or never."""
+"""`Subject`: the smallest object that can be measured; its subclasses sleep soon or never. `Relay`: one that asks another."""
 
 import time
 
+from counters.objects import Counter
 from durable import AlarmInfo, DurableObject, WebSocket
 
 
@@ -73,3 +74,11 @@ class Wakeful(Subject):
     """Stays in memory."""
 
     idle_seconds = 3600.0
+
+
+class Relay(DurableObject):
+    """Keeps nothing, and has a counter count."""
+
+    async def increment(self, name: str) -> int:
+        """Ask the counter of that name."""
+        return await Counter.namespace.get_by_name(name).increment()

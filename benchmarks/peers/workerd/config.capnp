@@ -14,6 +14,7 @@ const worker :Workerd.Worker = (
   compatibilityDate = "2026-01-01",
   durableObjectNamespaces = [
     (className = "Counter", uniqueKey = "bench-counter", enableSql = true),
+    (className = "Relay", uniqueKey = "bench-relay", enableSql = true),
     (className = "RateLimiter", uniqueKey = "bench-limiter", enableSql = true),
     (className = "ChatRoom", uniqueKey = "bench-room", enableSql = true),
     (className = "Subject", uniqueKey = "bench-subject", enableSql = true),
@@ -21,6 +22,7 @@ const worker :Workerd.Worker = (
   durableObjectStorage = (localDisk = "objects"),
   bindings = [
     (name = "COUNTERS", durableObjectNamespace = "Counter"),
+    (name = "RELAYS", durableObjectNamespace = "Relay"),
     (name = "LIMITERS", durableObjectNamespace = "RateLimiter"),
     (name = "ROOMS", durableObjectNamespace = "ChatRoom"),
     (name = "SUBJECTS", durableObjectNamespace = "Subject"),

@@ -1,4 +1,4 @@
-// The peer's Counter, RateLimiter, ChatRoom and Subject, behind the addresses of our own service, so that one generator asks both.
+// The peer's Counter, Relay, RateLimiter, ChatRoom and Subject, behind the addresses of our own service, so that one generator asks both.
 import { DurableObject } from "cloudflare:workers";
 
 // A named integer. Nothing is awaited after the write: the output gate holds the answer until it is on disk.
@@ -11,6 +11,13 @@ export class Counter extends DurableObject {
 
   value() {
     return this.ctx.storage.kv.get("value") ?? 0;
+  }
+}
+
+// Keeps nothing, and has a counter count.
+export class Relay extends DurableObject {
+  increment(name) {
+    return this.env.COUNTERS.getByName(name).increment(1);
   }
 }
 
@@ -96,6 +103,7 @@ export class Subject extends DurableObject {
 }
 
 const COUNTER = /^\/api\/v1\/counters\/([^/]+)(\/increment)?$/;
+const RELAY = /^\/api\/v1\/relays\/([^/]+)\/increment$/;
 const CHECK = /^\/api\/v1\/limiters\/([^/]+)\/check$/;
 const ROOM = /^\/ws\/rooms\/([^/]+)\/$/;
 const SUBJECT = /^\/ws\/subject\/([^/]+)$/;
@@ -107,6 +115,10 @@ export default {
     if ((found = COUNTER.exec(pathname))) {
       const counter = env.COUNTERS.getByName(found[1]);
       const value = found[2] ? await counter.increment(1) : await counter.value();
+      return Response.json({ name: found[1], value });
+    }
+    if ((found = RELAY.exec(pathname))) {
+      const value = await env.RELAYS.getByName(found[1]).increment(found[1]);
       return Response.json({ name: found[1], value });
     }
     if ((found = CHECK.exec(pathname))) {
