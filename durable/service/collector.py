@@ -13,4 +13,4 @@ def settle() -> None:
     """Everything loaded by now stays: the collector need not look at it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 50)
+    gc.set_threshold(YOUNG, 10, 10)

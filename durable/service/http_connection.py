@@ -50,6 +50,13 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_last:
             self.cycle.keep_alive = False
 
+    def handle_websocket_upgrade(self) -> None:
+        """The connection becomes a WebSocket, and another protocol's: what this one held can go at once, not when the collector comes."""
+        super().handle_websocket_upgrade()
+        self._extensions.clear()
+        parser: Any = self
+        parser.parser = None
+
     def _write_answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
         """Write a whole answer. False when the client does not read, or has sent its next request already.
 
