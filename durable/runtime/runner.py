@@ -141,11 +141,13 @@ class EventRunner:
             activation.gate.succeed(event, value)
             return None
         except asyncio.CancelledError:
-            self._roll_back(event)
+            others = self._roll_back(event)
             if not self._cut_off:
-                event.answer.not_owner(None)
+                for one in [*others, event]:
+                    one.answer.not_owner(None)
                 raise
             reason = self._why_cut_off(event)
+            self._fail_others(others, reason)
             self._answer_frame(event)
             activation.gate.fail(event, reason)
             return reason
@@ -168,9 +170,8 @@ class EventRunner:
             return False
         if event.socket is None:
             return True
-        hook = (
-            self.instance.web_socket_message
-        )  # an object may have given itself another one, or another class
+        # An object may have given itself another one, or another class.
+        hook = self.instance.web_socket_message
         return getattr(hook, "__func__", None) is self._activation.kind.web_socket_message
 
     def commit_held(self) -> bool:
@@ -235,11 +236,15 @@ class EventRunner:
             log.error("%s: %s failed", activation, event.label, exc_info=error)
         elif isinstance(error, StorageError):
             log.warning("%s: %s failed: %s", activation, event.label, error)
-        if others:
-            what = f"the transaction failed that this event shared with others: {error}"
-            self._fail(others, StorageError(what, delivered="no"))
+        self._fail_others(others, error)
         self._fail([event], error)
         return error
+
+    def _fail_others(self, events: list[Event], error: BaseException) -> None:
+        """These are lost with the one that failed with `error`."""
+        if events:
+            what = f"the transaction failed that this event shared with others: {error}"
+            self._fail(events, StorageError(what, delivered="no"))
 
     def _fail(self, events: list[Event], error: BaseException) -> None:
         """Tell who waits for the events that they have failed."""

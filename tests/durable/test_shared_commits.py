@@ -8,7 +8,7 @@ import pytest
 from durable import DurableObject
 from durable.core import codec
 from durable.core.envelope import CallId
-from durable.errors import LostWriteError, ObjectError, RemoteError, StorageError
+from durable.errors import LostWriteError, ObjectError, ObjectResetError, RemoteError, StorageError
 from durable.runtime.signatures import may_wait
 from durable.storage.store import Store
 from durable.testing import LocalObjects
@@ -60,6 +60,10 @@ class Prompt(DurableObject):
             self.ctx.storage.put("value", -1)
             raise ValueError
         return int(value)
+
+    async def give_up(self) -> None:
+        self.ctx.storage.put("value", -1)
+        self.ctx.abort("enough")
 
     async def fill(self) -> None:
         for number in range(10):
@@ -132,6 +136,15 @@ async def test_G7_one_that_fails_takes_nothing_back_but_its_own(local: LocalObje
     assert isinstance(seen[1], RemoteError | RefusedError)
     await local.evict(prompt())
     assert await prompt().read() == 6
+
+
+async def test_G7_one_that_aborts_takes_nothing_back_but_its_own(local: LocalObjects) -> None:
+    await prompt().add()
+    seen = await together(prompt().add(), prompt().give_up(), prompt().add(), prompt().read())
+    assert isinstance(seen[1], ObjectResetError)
+    assert [seen[0], *seen[2:]] == [2, 3, 3]
+    await local.evict(prompt())
+    assert await prompt().read() == 3
 
 
 async def test_G4_nothing_that_shares_a_commit_leaves_before_it_is_durable(local: LocalObjects) -> None:
