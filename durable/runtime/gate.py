@@ -21,7 +21,6 @@ from .outbox import Emit, Outbox
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
 DERIVED_CALLS_KEPT = 256  # between two looks for old ones
 DERIVED_CALL_MS = 10 * 60 * 1000  # how long a call by another object's event may be repeated
-MOST_HELD = 64  # outputs that wait for one commit
 SLOTS_KNOWN = 1000  # callers' slots of which the last call is known without asking the file
 
 Effects = list[tuple[str, Operation]]
@@ -117,11 +116,6 @@ class OutputGate:
     def holds(self) -> bool:
         """Whether something is held for a shared commit."""
         return self._store is not None and self._store.transactions.holding
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more should be held."""
-        return len(self._held) >= MOST_HELD
 
     def commit_held(self) -> None:
         """Commit what is held, and let out what depends on it when that is durable. Raises what a commit raises."""

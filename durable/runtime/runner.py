@@ -166,7 +166,7 @@ class EventRunner:
 
     def may_share(self, event: Event) -> bool:
         """Whether the event may run before what is held is committed: it cannot wait, and needs nothing that could."""
-        if event.waits or self.instance is None or self._activation.gate.is_full:
+        if event.waits or self.instance is None:
             return False
         if event.socket is None:
             return True
@@ -174,11 +174,11 @@ class EventRunner:
         hook = self.instance.web_socket_message
         return getattr(hook, "__func__", None) is self._activation.kind.web_socket_message
 
-    def commit_held(self) -> bool:
-        """Commit what is held; whether there was anything. When that fails, so do all events that it holds."""
+    def commit_held(self) -> None:
+        """Commit what is held, if anything is. When that fails, so do all events that it holds."""
         gate = self._activation.gate
         if not gate.holds:
-            return False
+            return
         try:
             gate.commit_held()
         except asyncio.CancelledError:
@@ -189,7 +189,6 @@ class EventRunner:
             if trouble is not None:
                 self._activation.report(trouble, f"a commit of several events: {error}")
             self._fail(self._roll_back(None), error)
-        return True
 
     # -- cut off
 

@@ -98,9 +98,10 @@ class Method:
 @cache
 def may_wait(function: Callable[..., Any]) -> bool:
     """Whether a handler may suspend: False only for an `async def` that has no `await`, `async for` or `async with` in it."""
-    if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:  # what it returns may be anything
         return True
-    return any(one.opname in _SUSPENDS for one in dis.get_instructions(function))
+    return any(one.opname in _SUSPENDS for one in dis.get_instructions(code))
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

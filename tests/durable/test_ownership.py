@@ -406,23 +406,28 @@ async def test_O2_what_rests_here_is_opened_while_the_claim_is_on_its_way(
     await sleeping
 
 
+def claims_and_starts(local: LocalObjects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of Redis and what begins from now on, in order."""
+    steps: list[str] = []
+    claim = local.cluster.claim
+
+    async def noted(*args: Any) -> tuple[str, int]:
+        steps.append("claimed")
+        return await claim(*args)
+
+    monkeypatch.setattr(local.cluster, "claim", noted)
+    HOOKS["start"] = lambda obj: steps.append("started")
+    return steps
+
+
 async def test_O2_what_has_never_written_is_claimed_before_it_wakes(
     local: LocalObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lab().value()
     await local.evict(lab())
-    claims = []
-    claim = local.cluster.claim
-
-    async def counted(*args: Any) -> tuple[str, int]:
-        claims.append(args)
-        return await claim(*args)
-
-    monkeypatch.setattr(local.cluster, "claim", counted)
-    HOOKS["start"] = lambda obj: claims.append("started")
+    steps = claims_and_starts(local, monkeypatch)
     await lab().value()
-    assert claims[-1] == "started"
-    assert len(claims) == 2
+    assert steps == ["claimed", "started"]
 
 
 async def test_O3_what_became_anothers_while_it_rested_is_not_served_here(local: LocalObjects) -> None:
@@ -470,15 +475,7 @@ async def test_O4_what_rests_here_is_claimed_first_when_it_may_have_been_taken(
         local.host.taken(str(lab().id), 5)  # type: ignore[attr-defined]
     else:
         await local.host.drop_all()
-    steps = []
-    claim = local.cluster.claim
-
-    async def counted(*args: Any) -> tuple[str, int]:
-        steps.append("claimed")
-        return await claim(*args)
-
-    monkeypatch.setattr(local.cluster, "claim", counted)
-    HOOKS["start"] = lambda obj: steps.append("started")
+    steps = claims_and_starts(local, monkeypatch)
     await lab().value()
     assert steps == ["claimed", "started"]
 

@@ -1,6 +1,7 @@
 """Events that follow one another without a wait share a commit, and none of them can tell."""
 
 import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -299,5 +300,6 @@ def test_G7_what_may_wait_is_seen_in_its_code() -> None:
     def returns_a_coroutine() -> Any:
         return awaits()
 
+    getattr(inspect, "markcoroutinefunction", may_wait)(returns_a_coroutine)  # since Python 3.12
     assert not any(may_wait(function) for function in (plain, makes_others))
     assert all(may_wait(function) for function in (awaits, enters, iterates, loops, returns_a_coroutine))
