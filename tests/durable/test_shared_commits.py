@@ -291,11 +291,11 @@ def test_G7_what_may_wait_is_seen_in_its_code() -> None:
         async for _ in items:
             pass
 
-    async def makes_others() -> None:
+    async def makes_others() -> asyncio.Task[None]:
         async def inner() -> None:
             await plain(1)
 
-        asyncio.get_running_loop().create_task(inner())
+        return asyncio.get_running_loop().create_task(inner())
 
     def returns_a_coroutine() -> Any:
         return awaits()
