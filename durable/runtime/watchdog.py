@@ -13,8 +13,10 @@ that fails by itself (`durable.service.limits.limit_memory`).
 
 Time is counted in looks: a look that came late counts as one, so neither a stopped process (SIGSTOP), nor a long
 collection of garbage, nor a starved machine is held against a handler. Waiting for the disk happens in other threads.
-Code in C that keeps the interpreter to itself stops this thread too; `faulthandler`, which needs no interpreter, then
-writes the stack to stderr, and the supervisor ends the process when its session has expired.
+Code in C that keeps the interpreter to itself stops this thread too. Then a timer of the process's own processor time ends, and
+its signal has `faulthandler`, which needs no interpreter, write the stack of the thread that runs to stderr; the supervisor ends the
+process when its session has expired. (A timer by the clock would go off when a stopped process is continued, and the stacks of threads
+that run meanwhile cannot be read safely.)
 
 Signals reach the main thread only: `runserver`, whose worker is a thread beside a web server, is not watched.
 """
@@ -43,10 +45,13 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 INSIST_SECONDS = 0.005  # between two signals to a handler that has to be caught outside the runtime's code
 BEAT_SECONDS = 0.25
-FAULT_SECONDS = 2.0  # the interpreter is not to be had for so long: the stack is written without it
+FAULT_SECONDS = (
+    2.0  # of processor time in which the interpreter is not to be had: the stack is written without it
+)
 GROWTH_SHARE = 64  # a step is charged with memory when it took this part of the limit
 MIB = 1024 * 1024
 SIGNAL = signal.SIGUSR1
+FAULT_SIGNAL, FAULT_TIMER = signal.SIGPROF, signal.ITIMER_PROF
 EXIT_STATUS = 70
 LAST_WORDS_SECONDS = 1.0
 
@@ -94,11 +99,15 @@ class Watchdog:
         self._greedy = 0.0  # for so long this step has had too much of it
         self._wanted = -1
         self._armed_at = 0.0
+        self._tells_faults = False
 
     def start(self) -> None:
         """Begin. Must be called on the main thread, inside its loop."""
         self._beat(asyncio.get_running_loop())
         signal.signal(SIGNAL, self._on_signal)
+        with suppress(ValueError, AttributeError, OSError, RuntimeError):  # a stderr that is no file
+            faulthandler.register(FAULT_SIGNAL, all_threads=False)
+            self._tells_faults = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,8 +116,10 @@ class Watchdog:
         self._thread.join()
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        with suppress(ValueError, RuntimeError):
-            faulthandler.cancel_dump_traceback_later()
+        if self._tells_faults:
+            signal.setitimer(FAULT_TIMER, 0.0)
+            faulthandler.unregister(FAULT_SIGNAL)
+            self._tells_faults = False
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._beats += 1
@@ -128,10 +139,9 @@ class Watchdog:
             self._arm(now)
 
     def _arm(self, now: float) -> None:
-        if now - self._armed_at > FAULT_SECONDS / 4:
+        if self._tells_faults and now - self._armed_at > FAULT_SECONDS / 4:
             self._armed_at = now
-            with suppress(ValueError, AttributeError, OSError, RuntimeError):  # a stderr that is no file
-                faulthandler.dump_traceback_later(self._notice + FAULT_SECONDS / 2)
+            signal.setitimer(FAULT_TIMER, self._notice + FAULT_SECONDS)
 
     def _look(self, passed: float) -> float:
         """Judge what runs; how long until the next look."""
