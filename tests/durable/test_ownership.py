@@ -430,17 +430,20 @@ async def test_O2_what_has_never_written_is_claimed_before_it_wakes(
     assert steps == ["claimed", "started"]
 
 
-async def test_O3_what_became_anothers_while_it_rested_is_not_served_here(local: LocalObjects) -> None:
+async def rests_with_another_owner(local: LocalObjects) -> tuple[LocalWorker, LocalWorker]:
+    """The worker at which the object has fallen asleep, and the one whose it is by Redis, which came back so."""
     await lab().increment()
     first = local.owner(lab())
     assert first is not None
     await local.evict(lab())
     second = await local.add_worker()
     text = str(lab().id)  # type: ignore[attr-defined]
-    local.cluster.owners[text] = (
-        second.id,
-        local.cluster.owners[text][1] + 1,
-    )  # Redis came back as another's
+    local.cluster.owners[text] = (second.id, local.cluster.owners[text][1] + 1)
+    return first, second
+
+
+async def test_O3_what_became_anothers_while_it_rested_is_not_served_here(local: LocalObjects) -> None:
+    first, second = await rests_with_another_owner(local)
     assert await ask(second, "increment") == 2
     assert await ask(first, "increment") == second.id
     assert await lab().value() == 2
@@ -450,13 +453,8 @@ async def test_O3_what_became_anothers_while_it_rested_is_not_served_here(local:
 async def test_O3_what_rested_here_is_given_away_when_the_claim_finds_another_owner(
     local: LocalObjects,
 ) -> None:
-    await lab().increment()
-    first = local.owner(lab())
-    assert first is not None
-    await local.evict(lab())
-    second = await local.add_worker()
+    first, second = await rests_with_another_owner(local)
     text = str(lab().id)  # type: ignore[attr-defined]
-    local.cluster.owners[text] = (second.id, local.cluster.owners[text][1] + 1)
     assert await ask(first, "increment") == 2  # nobody has opened it since: the file says that it is ours
     leaving = first.host.activations.get(text)
     if leaving is not None:
