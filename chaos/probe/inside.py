@@ -1,7 +1,8 @@
 """Faults that only a process can do to itself: syncs that are slow, fail or kill, links cut in a message, clocks that jump.
 
 The instrument writes orders into a file; each process looks whether the file has changed before it does one of these things. The
-seams are the standard library's `os.fdatasync`, `os.fsync` and `time`, and the class of the link: production code knows nothing of it.
+seams are the standard library's `os.fdatasync`, `os.fsync` and `time`, the kernel's syncs, which refuse while such an order is given, and
+the class of the link: production code knows nothing of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import msgspec
 
 from durable.cluster import endpoint, router
 from durable.cluster.link import Link
+from durable.storage.kernel_sync import KernelSyncs
 
 ORDERS_NAME = "orders.json"
 """Where the instrument writes its orders, in the data directory."""
@@ -87,6 +89,7 @@ class Inside:
         """Stand before the system calls, the clock and the links of this process."""
         _replace(os, "fdatasync", self._before_sync(os.fdatasync))
         _replace(os, "fsync", self._before_sync(os.fsync))
+        KernelSyncs.fdatasync = self._before_asking(KernelSyncs.fdatasync)  # type: ignore[method-assign]
         real_time, real_time_ns = time.time, time.time_ns
         _replace(time, "time", lambda: real_time() + self._orders.current().clock)
         _replace(time, "time_ns", lambda: real_time_ns() + int(self._orders.current().clock * 1e9))
@@ -112,6 +115,15 @@ class Inside:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         return sync
+
+    def _before_asking(self, real: Callable[..., bool]) -> Callable[..., bool]:
+        """The kernel refuses what is ordered to go wrong, so that a thread does it, by `os.fdatasync`."""
+
+        def ask(syncs: KernelSyncs, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
+            order = self._orders.mine()
+            return (order is None or not order.sync) and real(syncs, descriptor, done)
+
+        return ask
 
     def _link_fault(self) -> Order | None:
         """The order to break a link, once."""

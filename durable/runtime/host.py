@@ -23,6 +23,7 @@ from durable.errors import (
 from durable.identity import ObjectId, id_from_string
 from durable.storage.durability import SyncPool
 from durable.storage.journal import Journal
+from durable.storage.kernel_sync import kernel_syncs
 from durable.storage.replay import replay, settle
 from durable.storage.store import Store, object_path
 
@@ -102,7 +103,9 @@ class Host:
         self._alarm_index = alarm_index
         self._catalog = catalog
         self.remote = remote
-        self._pool = pool or SyncPool(settings.sync_threads, self.loop.call_soon_threadsafe)
+        self._pool = pool or SyncPool(
+            settings.sync_threads, self.loop.call_soon_threadsafe, kernel_syncs(self.loop)
+        )
         self.journal = Journal(root, worker, self._pool) if settings.journal else None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._freed = FreedMemory(self._threads.submit)

@@ -14,26 +14,33 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from .kernel_sync import KernelSyncs
 
 Done = Callable[[BaseException | None], None]
 Job = Callable[[], None]
 
 
 class SyncPool:
-    """Threads that wait for the disk, shared by all objects of a worker.
+    """Who waits for the disk, for all objects of a worker: the kernel, or threads.
 
     Args:
-        threads: how many syncs may wait for the disk at once.
+        threads: how many of them.
         call_soon: runs a function on the loop, from any thread (`loop.call_soon_threadsafe`).
+        kernel: syncs without a thread, where the system can; closed with the pool.
     """
 
-    def __init__(self, threads: int, call_soon: Callable[..., object]) -> None:
+    def __init__(
+        self, threads: int, call_soon: Callable[..., object], kernel: KernelSyncs | None = None
+    ) -> None:
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._named: set[Path] = (
             set()
         )  # directories whose own names are known to be durable; 256 a class at most
         self._call_soon = call_soon
+        self._kernel = kernel
         self._threads = [
             threading.Thread(target=self._work, name=f"durable-sync-{n}", daemon=True) for n in range(threads)
         ]
@@ -43,6 +50,11 @@ class SyncPool:
     def submit(self, job: Job, done: Done) -> None:
         """Run `job` in a thread, then `done(error or None)` on the loop."""
         self._jobs.put((job, done))
+
+    def fdatasync(self, descriptor: int, done: Done) -> None:
+        """Make a file's content durable, then `done(error or None)` on the loop. Until then the descriptor stays open."""
+        if self._kernel is None or not self._kernel.fdatasync(descriptor, done):
+            self._jobs.put((partial(os.fdatasync, descriptor), done))
 
     def sync_names(self, folder: Path) -> None:
         """Make the name of an objects' folder durable, with those of its class's and the volume's; once a process."""
@@ -66,11 +78,13 @@ class SyncPool:
             job = done = None  # type: ignore[assignment]
 
     def close(self) -> None:
-        """Finish what was submitted, then end the threads."""
+        """Finish what was submitted, then end the threads. What the kernel still syncs is finished too, but nobody is told."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+        if self._kernel is not None:
+            self._call_soon(self._kernel.close)
 
 
 def size_of(path: str) -> int | None:

@@ -16,74 +16,25 @@ Invariants:
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from .durability import SyncPool, sync_directory, sync_log
+from .durability import SyncPool, sync_log
+from .records import framed
 from .rewrite import is_marked
+from .segment import Log, Segment
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".journal"
 SUFFIX = ".journal"
-MAGIC = b"durable journal 1\n"
-HEAD_BYTES = 1024  # at most
 MOST_BYTES = 64 * 1024 * 1024  # of one file; then another one is begun
-STEP_BYTES = (
-    1024 * 1024
-)  # by which a file grows: a sync of bytes that had their place before costs half of one that makes place
 PAUSE_SECONDS = 60.0  # after the disk has refused a record
 AT_ONCE = 2  # objects' logs that are synced in the background, so that others need not wait behind them
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class Part(msgspec.Struct, array_like=True, frozen=True):
-    """What an object has written.
-
-    Args:
-        path: of its file, below the objects' directory.
-        created_at: of the object, which tells it from one of the same name.
-        first: its last commit that is not in `pages`.
-        last: its last commit that is.
-        size: pages of its database then.
-        pages: number, bytes up to a gap that has no meaning, bytes after it.
-    """
-
-    path: str
-    created_at: int
-    first: int
-    last: int
-    size: int
-    pages: list[tuple[int, bytes, bytes]]
-
-
-class Log(Protocol):
-    """An object's own log, as the journal sees it."""
-
-    path: Path
-
-    def part(self) -> Part | None:
-        """What is to be made durable; None when that is better done by the log's own sync."""
-
-    def journaled(self, last: int) -> None:
-        """Commit `last`, and all before it, are durable in the journal."""
-
-    def sync_itself(self) -> None:
-        """Make everything durable by the log's own sync."""
-
-    def settle(self) -> None:
-        """The same, as soon as nothing else is under way; the journal is told by `settled`."""
 
 
 class Journal:
@@ -175,7 +126,12 @@ class Journal:
         with self._lock:
             for log, _ in parts:
                 segment.logs[log.path] = log
-        self._pool.submit(lambda: segment.append(blob), lambda error: self._finished(segment, parts, error))
+        finished = partial(self._finished, segment, parts)
+        descriptor = segment.write(blob)
+        if descriptor is not None:
+            self._pool.fdatasync(descriptor, finished)
+        else:
+            self._pool.submit(lambda: segment.append(blob), finished)
 
     def _finished(self, segment: Segment, parts: list[tuple[Log, int]], error: BaseException | None) -> None:
         if self._is_over:
@@ -268,135 +224,3 @@ def settle_left(path: Path) -> None:
 
 def _nothing() -> None:
     """Work for a thread that has only to call back."""
-
-
-class Segment:
-    """One file of a journal, locked as long as its worker lives.
-
-    Attributes:
-        logs: the objects that have something in it, and whose own files may lack it; None: who wrote it is gone.
-        size: bytes of its head and its records.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.logs: dict[Path, Log | None] = {}
-        self.size = 0
-        self._room = 0  # bytes that the file has, zeros behind the last record
-        self._fd: int | None = None
-        self._is_closed = False
-        # A descriptor that is closed while a thread writes to it may be another file's.
-        self._lock = threading.Lock()
-
-    def append(self, blob: bytes | bytearray) -> None:
-        """Append and sync (in a thread). Raises OSError, also when it has been closed: what is in it stays as it is."""
-        with self._lock:
-            if self._is_closed:
-                raise OSError(f"{self.path} is closed")
-            if self._fd is None:
-                self._create()
-            assert self._fd is not None
-            end = self.size + len(blob)
-            if end > self._room:
-                room = end + STEP_BYTES
-                _write_at(self._fd, bytes(room - self._room), self._room)
-                self._room = room
-            _write_at(self._fd, blob, self.size)
-            os.fdatasync(self._fd)
-            self.size = end
-
-    def _create(self) -> None:
-        folder = self.path.parent
-        folder.mkdir(mode=0o700, exist_ok=True)
-        draft = self.path.with_suffix(".starting")  # unlocked, it would look like a dead worker's
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            boot = msgspec.msgpack.encode(boot_id())
-            head = MAGIC + len(boot).to_bytes(4, "big") + boot
-            _write_at(descriptor, head, 0)
-            self.size = self._room = len(head)
-            os.fsync(descriptor)
-            os.link(draft, self.path)  # unlike rename, it never replaces what is there
-        except BaseException:
-            os.close(descriptor)
-            raise
-        finally:
-            draft.unlink()
-        self._fd = descriptor
-        sync_directory(folder)
-        sync_directory(folder.parent)
-
-    def close(self) -> None:
-        """Let go of the file, for good."""
-        with self._lock:
-            self._is_closed = True
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
-
-    def delete(self) -> None:
-        """Delete the file."""
-        if self._fd is not None:
-            self.path.unlink(missing_ok=True)
-        self.close()
-
-
-def _write_at(descriptor: int, data: bytes | bytearray, position: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, position)
-        view, position = view[written:], position + written
-
-
-def boot_id() -> str:
-    """What tells this run of the machine from every other; "" where the system does not say."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
-
-
-# -- the format
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Part).decode
-
-
-def framed(part: Part) -> bytes:
-    """A record: length and checksum, four bytes each, big-endian, and then the part."""
-    data = _encode(part)
-    return len(data).to_bytes(4, "big") + zlib.crc32(data).to_bytes(4, "big") + data
-
-
-def read_head(content: bytes) -> tuple[str, int] | None:
-    """In which run of the machine a journal was begun, and where its records begin; None when it has no whole head."""
-    at = len(MAGIC) + 4
-    if content[: len(MAGIC)] != MAGIC:
-        return None
-    end = at + int.from_bytes(content[len(MAGIC) : at], "big")
-    if len(content) < end:
-        return None
-    try:
-        return msgspec.msgpack.decode(content[at:end], type=str), end
-    except msgspec.MsgspecError:
-        return None
-
-
-def read_parts(content: bytes, at: int) -> Iterator[Part]:
-    """The records from a position on, up to the first that is not whole: it and what follows was never acknowledged."""
-    while len(content) - at >= 8:
-        size = int.from_bytes(content[at : at + 4], "big")
-        data = content[at + 8 : at + 8 + size]
-        if (
-            len(data) < size
-            or size == 0
-            or zlib.crc32(data) != int.from_bytes(content[at + 4 : at + 8], "big")
-        ):
-            return
-        try:
-            yield _decode(data)
-        except msgspec.MsgspecError:
-            return
-        at += 8 + size

@@ -21,10 +21,11 @@ from typing import Any
 
 import apsw
 
-from . import journal
+from . import records
 from .durability import sync_directory, sync_log
-from .journal import FOLDER, HEAD_BYTES, SUFFIX, Part, read_head, read_parts, settle_left
+from .journal import FOLDER, SUFFIX, settle_left
 from .pages import PAGE_BYTES, whole
+from .records import HEAD_BYTES, Part, read_head, read_parts
 from .rewrite import copy_whole, is_marked, mark_unsynced, replace_marked
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class _Left:
     @property
     def is_of_an_earlier_run(self) -> bool:
         """Whether the machine may have lost its memory since."""
-        here = journal.boot_id()
+        here = records.boot_id()
         return self._head is not None and (not here or self._head[0] != here)
 
     def parts(self) -> Iterator[Part]:
@@ -145,7 +146,7 @@ def _replay_object(path: Path, parts: list[Part]) -> None:
             replace_marked(path, write)
             log.info("%s: replayed from commit %d to %d", path.name, seq, last)
     except apsw.BusyError as error:
-        if journal.boot_id():
+        if records.boot_id():
             raise OSError(f"{path} cannot be replayed while another process holds it") from error
         sync_log(path)  # somebody lives with it, so this is the same run of the machine
     except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:

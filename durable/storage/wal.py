@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from .durability import Done, SyncPool, sync_directory
-from .journal import Journal, Part
+from .journal import Journal
 from .pages import FRAME_BYTES, frames_at, pages_of
+from .records import Part
 
 MOST_FRAMES = 64  # that go into the journal at once; more is cheaper to sync where it is
 
@@ -109,7 +111,11 @@ class WalSync:
         target, frames = self.appended_to, self.frames
         if self._journal is not None:
             self._journal.begins()
-        self._pool.submit(self._sync, lambda error: self._finished(target, frames, error))
+        finished = partial(self._finished, target, frames)
+        if self._fd is not None and self._placed and self._main_fd is None:
+            self._pool.fdatasync(self._fd, finished)
+        else:
+            self._pool.submit(self._sync, finished)
 
     def _sync(self) -> None:
         if self._main_fd is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from durable.storage.durability import Done, Job, SyncPool
+from durable.storage.kernel_sync import KernelSyncs
 
 
 class Commits:
@@ -100,16 +101,30 @@ class Commits:
 
 
 class GatedPool(SyncPool):
-    """Sync threads behind a test's `Commits`."""
+    """Syncs behind a test's `Commits`."""
 
-    def __init__(self, commits: Commits, threads: int, call_soon: Callable[..., object]) -> None:
-        super().__init__(threads, call_soon)
+    def __init__(
+        self,
+        commits: Commits,
+        threads: int,
+        call_soon: Callable[..., object],
+        kernel: KernelSyncs | None = None,
+    ) -> None:
+        super().__init__(threads, call_soon, kernel)
         self._commits = commits
 
     def submit(self, job: Job, done: Done) -> None:
         """Run the sync when the test allows it."""
         self._commits.admit(
             self, lambda: super(GatedPool, self).submit(job, done), lambda error: self._refuse(done, error)
+        )
+
+    def fdatasync(self, descriptor: int, done: Done) -> None:
+        """Sync when the test allows it."""
+        self._commits.admit(
+            self,
+            lambda: super(GatedPool, self).fdatasync(descriptor, done),
+            lambda error: self._refuse(done, error),
         )
 
     def _refuse(self, done: Done, error: OSError) -> None:

@@ -26,6 +26,7 @@ from durable.runtime.host import Host
 from durable.runtime.leaving import Leave
 from durable.runtime.registry import Registry
 from durable.runtime.surroundings import Clocks
+from durable.storage.kernel_sync import kernel_syncs
 from durable.storage.store import Store
 
 from .clock import LocalClock
@@ -100,7 +101,7 @@ class LocalWorker:
             catalog=catalog,
             remote=self._router,
             troubles=troubles,
-            pool=GatedPool(commits, 2, loop.call_soon_threadsafe),
+            pool=GatedPool(commits, 2, loop.call_soon_threadsafe, kernel_syncs(loop)),
             open_store=partial(CrashingStore, dies=self._dies_at),
         )
         self.host.stop_ticking()

@@ -1,7 +1,7 @@
 """What a power cut leaves of a directory: file contents as of their last sync, names as of their directory's, and luck.
 
-All syncs of this process pass by here: Python's (`os.fsync`, `os.fdatasync`) and those that SQLite makes by itself, through
-a VFS that wraps its own. What was written and not synced may be on disk or not, page by page: chance decides. A file that
+All syncs of this process pass by here: Python's (`os.fsync`, `os.fdatasync`), those that the kernel is asked for, and those that
+SQLite makes by itself, through a VFS that wraps its own. What was written and not synced may be on disk or not, page by page: chance decides. A file that
 was never synced is there as a whole, or empty, or not at all, and one that was emptied has either all that it had before
 or some of what came afterwards, as journaling file systems leave them.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+
+from durable.storage.kernel_sync import KernelSyncs
 
 PAGE = 4096
 DIRECTORY = -1
@@ -129,12 +131,20 @@ def watched(disk: Disk) -> Iterator[None]:
 
         return sync
 
+    asked = KernelSyncs.fdatasync
+
+    def ask(syncs: KernelSyncs, descriptor: int, done: Any) -> bool:
+        disk.note(descriptor)
+        return asked(syncs, descriptor, done)
+
     vfs = _WatchedVfs(disk)
     for name in real:
         setattr(os, name, patched(name))
+    KernelSyncs.fdatasync = ask  # type: ignore[method-assign]
     try:
         yield
     finally:
+        KernelSyncs.fdatasync = asked  # type: ignore[method-assign]
         for name, function in real.items():
             setattr(os, name, function)
         vfs.unregister()

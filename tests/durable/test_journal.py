@@ -16,13 +16,15 @@ import msgspec
 import pytest
 
 from durable.identity import id_from_name
-from durable.storage import journal
+from durable.storage import journal, records
 from durable.storage.durability import SyncPool
 from durable.storage.images import prepare_image
-from durable.storage.journal import FOLDER, MAGIC, STEP_BYTES, Part, Segment, framed, read_head, read_parts
+from durable.storage.journal import FOLDER
 from durable.storage.pages import FRAME_BYTES, PAGE_BYTES, pages_of, whole
+from durable.storage.records import MAGIC, Part, framed, read_head, read_parts
 from durable.storage.replay import replay, settle
 from durable.storage.rewrite import mark_unsynced
+from durable.storage.segment import STEP_BYTES, Segment
 from durable.storage.store import Store
 from durable.testing import LocalObjects, local_objects
 from tests.durable.conftest import open_store
@@ -77,7 +79,7 @@ async def test_G4_what_is_only_in_the_journal_is_replayed_after_a_power_cut(
         await increment_all(local)
     await asyncio.gather(*(do(lab(name), put, "text", "x" * 5000) for name in NAMES))
     shutil.copytree(local.conf.data_dir / FOLDER, before / FOLDER)
-    monkeypatch.setattr(journal, "boot_id", lambda: "another")
+    monkeypatch.setattr(records, "boot_id", lambda: "another")
     async with local_objects(before) as after:
         values = [await lab(name).value() for name in NAMES]
         assert sorted(set(values)) in ([5], [2, 5])
@@ -200,7 +202,7 @@ RUN = "an earlier run of the machine"
 @pytest.fixture
 def power_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this process finds was left by an earlier run of the machine."""
-    monkeypatch.setattr(journal, "boot_id", lambda: "this run")
+    monkeypatch.setattr(records, "boot_id", lambda: "this run")
 
 
 class Life:
@@ -332,7 +334,7 @@ def test_G4_a_journal_of_a_living_worker_is_left_alone(
     life: Life, pool: SyncPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = life.leave(life.part(), run="this run")
-    monkeypatch.setattr(journal, "boot_id", lambda: "another run")
+    monkeypatch.setattr(records, "boot_id", lambda: "another run")
     with left.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         replay(life.root)
@@ -343,7 +345,7 @@ def test_G4_a_journal_of_a_living_worker_is_left_alone(
 
 def test_G4_what_waits_to_be_rewritten_keeps_its_journal(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     left = life.leave(life.part(), run="this run")
-    monkeypatch.setattr(journal, "boot_id", lambda: "this run")
+    monkeypatch.setattr(records, "boot_id", lambda: "this run")
     mark_unsynced(life.path)
     settle(life.root)
     assert left.exists()

@@ -102,7 +102,7 @@ async def lives_on(cuts: list[Cut], counts: Counts, monkeypatch: pytest.MonkeyPa
     """Every object of every image opens, has what it must have, and counts on."""
     assert len(cuts) > 10
     for image, acknowledged in cuts:
-        monkeypatch.setattr("durable.storage.journal.boot_id", lambda image=image: str(image))
+        monkeypatch.setattr("durable.storage.records.boot_id", lambda image=image: str(image))
         async with local_objects(image):
             found = [await counts.stub(number).value() for number in range(OBJECTS)]
             assert all(map(int.__ge__, found, acknowledged)), (image, found, acknowledged)

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,9 @@ class ManualPool(SyncPool):
 
     def submit(self, job: Callable[[], None], done: Callable[[Any], None]) -> None:
         self.jobs.append((job, done))
+
+    def fdatasync(self, descriptor: int, done: Callable[[Any], None]) -> None:
+        self.submit(partial(os.fdatasync, descriptor), done)
 
     def finish(self, error: BaseException | None = None) -> None:
         """Let the oldest sync end."""
