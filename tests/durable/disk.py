@@ -10,7 +10,7 @@ import os
 import random
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Disk:
         if stat.S_ISDIR(found.st_mode):
             self.note_names(path)
         else:
-            self.note_content(found.st_ino, os.pread(descriptor, found.st_size, 0))
+            self.note_content(found.st_ino, lambda: os.pread(descriptor, os.fstat(descriptor).st_size, 0))
 
     def note_names(self, directory: str) -> None:
         """A directory is about to be synced."""
@@ -55,11 +55,14 @@ class Disk:
             self.syncs += 1
             self._names[directory] = _listing(Path(directory))
 
-    def note_content(self, inode: int, content: bytes) -> None:
-        """A file with this content is about to be synced."""
+    def note_content(self, inode: int, read: Callable[[], bytes]) -> None:
+        """A file, of which `read` gives the content, is about to be synced.
+
+        It is read under the lock: else of two threads that sync at once, the one that has read before could be noted last.
+        """
         with self._lock:
             self.syncs += 1
-            self._contents[inode] = content
+            self._contents[inode] = read()
             self._emptied.discard(inode)
 
     def note_emptied(self, inode: int) -> None:
@@ -176,7 +179,7 @@ class _WatchedFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:
         if self._inode is not None:
-            self._disk.note_content(self._inode, self.xRead(self.xFileSize(), 0))
+            self._disk.note_content(self._inode, lambda: self.xRead(self.xFileSize(), 0))
         super().xSync(flags)
         if self._unnamed is not None:
             self._disk.note_names(self._unnamed)

@@ -68,8 +68,21 @@ Cut = tuple[Path, list[int]]
 """What a power cut leaves at some moment, and what must be in it."""
 
 
-async def live(disk: Disk, images: Path, counts: Counts, chance: random.Random, age: float) -> list[Cut]:
-    """Use the objects for a while, and let the power fail at many moments."""
+async def live(
+    disk: Disk,
+    images: Path,
+    counts: Counts,
+    chance: random.Random,
+    *,
+    age: float = 0.0,
+    troubles: float = 1.0,
+) -> list[Cut]:
+    """Use the objects for a while, and let the power fail at many moments.
+
+    Args:
+        age: seconds after which an acknowledged write must be durable. Then there is time between the steps.
+        troubles: how many of the steps end in some trouble, which may make things durable too.
+    """
     cuts: list[Cut] = []
     clock = asyncio.create_task(counts.run_clock())
     async with local_objects(disk.root / "objects") as local:
@@ -85,7 +98,10 @@ async def live(disk: Disk, images: Path, counts: Counts, chance: random.Random, 
                 acknowledged = counts.acknowledged(age)
                 disk.cut(images / f"{step}")
                 cuts.append((images / f"{step}" / "objects", acknowledged))
-            await trouble(local, counts, chance.randrange(OBJECTS), chance)
+            if chance.random() < troubles:
+                await trouble(local, counts, chance.randrange(OBJECTS), chance)
+            if age:
+                await asyncio.sleep(0.01)
             await asyncio.gather(*batch)
     clock.cancel()
     return cuts
@@ -129,7 +145,7 @@ async def test_G4_a_power_cut_loses_nothing_that_was_acknowledged(
     caplog.set_level("INFO", "durable.storage.replay")
     disk, counts, chance = prepared(root, monkeypatch, seed, Lab)
     with watched(disk):
-        cuts = await live(disk, root / "images", counts, chance, age=0.0)
+        cuts = await live(disk, root / "images", counts, chance)
     await lives_on(cuts, counts, monkeypatch)
     assert "replayed from commit" in caplog.text  # or the journal was not tested
     assert "could not be replayed" not in caplog.text
@@ -142,7 +158,7 @@ async def test_S13_a_power_cut_loses_at_most_the_last_second_of_relaxed_writes(
     monkeypatch.setattr("durable.runtime.gate.UNSYNCED_SECONDS", 0.1)
     disk, counts, chance = prepared(root, monkeypatch, 7, RelaxedLab)
     with watched(disk):
-        cuts = await live(disk, root / "images", counts, chance, age=0.2)
+        cuts = await live(disk, root / "images", counts, chance, age=0.2, troubles=0.1)
     await lives_on(cuts, counts, monkeypatch)
 
 
