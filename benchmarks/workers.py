@@ -11,7 +11,7 @@ from .service import service, spread
 from .subjects.objects import Subject
 
 COMPUTES_SECONDS = 0.002  # of processor time, in each call
-OBJECTS = 64
+OBJECTS = 1000  # so many that each worker gets half of them, up to a few; of 64 one may get 38
 AT_ONCE = 32
 AIM = 1 / 1.6  # of the time that one worker takes, on two processors
 
