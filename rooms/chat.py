@@ -65,9 +65,11 @@ class Log:
 
     def find_stray(self, user_id: str, client_id: str, user: str, text: str) -> Message | None:
         """The same for a socket without a cookie, or the same words: such a client is a new person each time it connects."""
-        same = "user_id = ? OR (user_id GLOB ? AND user = ? AND text = ?)"
-        condition = f"WHERE client_id = ? AND ({same}) ORDER BY user_id = ? DESC LIMIT 1"
-        return next(iter(self._read(condition, client_id, user_id, f"{STRAY}*", user, text, user_id)), None)
+        same = "user_id = ? OR (substr(user_id, 1, ?) = ? AND user = ? AND text = ?)"
+        condition = f"WHERE client_id = ? AND ({same})"
+        found = self._read(condition, client_id, user_id, len(STRAY), STRAY, user, text)
+        # An ORDER BY with a binding would have SQLite prepare the statement anew each time.
+        return max(found, key=lambda message: message.user_id == user_id, default=None)
 
     def append(self, message: Message) -> None:
         """Store a new message; its seq is the room's next."""
