@@ -280,7 +280,7 @@ class Crowd:
 
 
 def most_live(
-    attempt: Callable[[float], Heard], lowest: float, highest: float, refinements: int = 2
+    attempt: Callable[[float], Heard], lowest: float, highest: float, refinements: int = 4
 ) -> Heard:
     """The run with the highest rate that was still right and live: doubling until one is not, then bisecting.
 
@@ -290,7 +290,7 @@ def most_live(
         attempt: runs at a rate, in messages a second.
         lowest: where to begin.
         highest: not to be exceeded.
-        refinements: bisections; after three the rate is known to a fifth.
+        refinements: bisections; after four the rate is known to a tenth.
     """
 
     def tried(rate: float) -> Heard:

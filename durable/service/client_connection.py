@@ -84,14 +84,15 @@ class ClientConnection(WebSocketsSansIOProtocol):
 
     def write_frame(self, wire: bytes) -> bool:
         """Send a whole frame. False when the client does not read, or the connection is not, or no longer, open."""
-        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
-            return False
-        if self._held is not None:
+        if self._held is not None:  # it was open when that began; if it has ended since, flushing drops them
             self._held.append(wire)
             self._held_bytes += len(wire)
             if self._held_bytes > MOST_BYTES:
                 self.flush()
-        elif self.loop.time() - self._written_at < PACE_SECONDS:
+            return True
+        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        if self.loop.time() - self._written_at < PACE_SECONDS:
             self._held, self._held_bytes = [wire], len(wire)
             self._pacer.hold(self)
         else:

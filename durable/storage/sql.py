@@ -17,6 +17,7 @@ _OWN = (
     apsw.SQLITE_PREPARE_PERSISTENT
 )  # a cache entry of its own: a class's statement never meets one of the runtime's
 _BINDABLE = (type(None), bool, int, float, str, bytes)
+_EXACTLY_BINDABLE = frozenset(_BINDABLE)
 _STATEMENTS_KNOWN, _KNOWN_CHARACTERS = 200, 2000  # of one class; of one statement
 _CHANGES = ("insert", "update", "delete", "replace")
 
@@ -76,6 +77,12 @@ class SqlCursor:
         return rows[0]
 
 
+def _check_bindable(bindings: tuple[Any, ...]) -> None:
+    for binding in bindings:
+        if not isinstance(binding, _BINDABLE):
+            raise SqlError(f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes")
+
+
 def _running(cursor: apsw.Cursor) -> bool:
     try:
         cursor.get_description()
@@ -101,11 +108,8 @@ class Sql:
         Raises SqlError with SQLite's text and code; the object stays healthy. StatementTimeoutError when it ran past
         its time limit; if it had been writing, the whole event then fails.
         """
-        for binding in bindings:
-            if not isinstance(binding, _BINDABLE):
-                raise SqlError(
-                    f"a {type(binding).__name__} cannot be bound; bind None, int, float, str or bytes"
-                )
+        if not _EXACTLY_BINDABLE.issuperset(map(type, bindings)):  # as good as always it is one
+            _check_bindable(bindings)
         known = self._known.get(statement)
         if known is not None:
             return self._exec_known(statement, bindings, known)
@@ -144,7 +148,7 @@ class Sql:
             before = connection.total_changes()
         self._database.start_deadline()
         cursor = connection.cursor()
-        self._run(cursor, statement, bindings)
+        self._run(cursor, statement, bindings, may_run_on=bool(known.columns))
         written = connection.total_changes() - before if known.writes else 0
         return SqlCursor(self, cursor, list(known.columns), written)
 
@@ -156,14 +160,16 @@ class Sql:
         self._run(cursor, statement, bindings)
         return SqlCursor(self, cursor, self._columns, self._database.connection.total_changes() - before)
 
-    def _run(self, cursor: apsw.Cursor, statement: str, bindings: tuple[Any, ...]) -> None:
+    def _run(
+        self, cursor: apsw.Cursor, statement: str, bindings: tuple[Any, ...], *, may_run_on: bool = True
+    ) -> None:
         try:
             cursor.execute(statement, bindings, prepare_flags=_OWN)
         except apsw.Error as error:
             raise self._failure(error) from None
         except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
             raise SqlError(str(error)) from None
-        if _running(cursor):
+        if may_run_on and _running(cursor):  # what gives no rows is done
             self._open = [other for other in self._open if _running(other)]
             self._open.append(cursor)
 
