@@ -47,7 +47,7 @@ class DurableSettings:
     """Worker processes, which own objects. Default: half of the processors, and two so that one can take over."""
 
     sync_threads: int = 4
-    """Threads of a worker that wait for the disk. More help only where one sync takes milliseconds."""
+    """Threads of a worker that wait for the disk, where the kernel does not do it by itself. More help only where one sync takes milliseconds."""
 
     journal: bool = True
     """Objects of a worker that wait for the disk together are made durable by one sync, of the worker's journal."""

@@ -184,6 +184,17 @@ MUTANTS = [
         "G4_when_the_commit_fails_nothing_leaves",
     ),
     Mutant(
+        "G4",
+        "what the kernel could not sync counts as synced",
+        "durable/storage/kernel_sync.py",
+        """                done(None if result >= 0 else OSError(-result, os.strerror(-result)))
+""",
+        """                done(None)
+""",
+        "tests/durable/test_kernel_sync.py",
+        "G4_what_the_disk_refuses",
+    ),
+    Mutant(
         "G5",
         "an event that only read is answered at once",
         "durable/runtime/gate.py",
