@@ -19,11 +19,8 @@ logger = logging.getLogger(__name__)
 
 MOST = 256  # syncs under way at once; what comes beyond them takes a thread
 
-_REFUSALS = (
-    errno.ENOSYS,
-    errno.EPERM,
-    errno.EINVAL,
-)  # that will not change: it, a sandbox or the file system has none
+# What will not change: the kernel, a sandbox or the file system has no such request.
+_REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EINVAL)
 _FDATASYNC = 3  # IOCB_CMD_FDSYNC
 _TELL_EVENTFD = 1  # IOCB_FLAG_RESFD
 # Numbers of io_setup, io_destroy, io_getevents and io_submit; the C library has no functions for them.
@@ -73,9 +70,11 @@ class KernelSyncs:
         setup, *numbers = map(ctypes.c_long, calls)
         self._destroy, self._get_events, self._submit = numbers
         self._context = ctypes.c_ulong()
-        if self._call(setup, ctypes.c_long(MOST), ctypes.byref(self._context)) < 0:
-            raise _last_error()
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if self._call(setup, ctypes.c_long(MOST), ctypes.byref(self._context)) < 0:
+            error = _last_error()
+            os.close(self._eventfd)
+            raise error
         self._request = _Request(opcode=_FDATASYNC, flags=_TELL_EVENTFD, eventfd=self._eventfd)
         self._requests = (ctypes.c_void_p * 1)(ctypes.addressof(self._request))
         self._events = (_Event * MOST)()
