@@ -106,7 +106,7 @@ class AlarmHeap:
 
 
 class AlarmTurns:
-    """Bounds how many alarms run at once; more wait, the longest due first.
+    """Bounds how many alarms run at once, and objects are opened for them; more wait, the longest due first.
 
     Args:
         most: how many.
@@ -118,11 +118,20 @@ class AlarmTurns:
         self._fire = fire
         self._running: set[str] = set()
         self._waiting: dict[str, None] = {}
+        self._waking: set[str] = set()
 
     @property
     def room(self) -> int:
         """How many more objects may be woken now."""
-        return max(0, 2 * self._most - len(self._running) - len(self._waiting))
+        return max(0, 2 * self._most - len(self._running) - len(self._waiting) - len(self._waking))
+
+    def wakes(self, object_id: str) -> None:
+        """An object is about to be opened, since its alarm may be due."""
+        self._waking.add(object_id)
+
+    def woken(self, object_id: str) -> None:
+        """The object has been opened, or will not be."""
+        self._waking.discard(object_id)
 
     def waits(self, object_id: str) -> bool:
         """Whether the object's alarm waits for its turn."""

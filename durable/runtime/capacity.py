@@ -73,6 +73,10 @@ class Capacity:
         self._used = self._resident()
         self._since_look = 0
 
+    def for_alarms(self, most: int) -> int:
+        """How many alarms may run at once, of `most`: they, and as many that wait, leave half of the worker to calls."""
+        return max(1, min(most, self._objects // 4))
+
     @property
     def tight(self) -> bool:
         """Whether the memory is near its bound."""

@@ -23,7 +23,6 @@ from durable.errors import (
 from durable.identity import ObjectId, id_from_string
 from durable.storage.durability import SyncPool
 from durable.storage.journal import Journal
-from durable.storage.kernel_sync import kernel_syncs
 from durable.storage.replay import replay, settle
 from durable.storage.store import Store, object_path
 
@@ -103,9 +102,7 @@ class Host:
         self._alarm_index = alarm_index
         self._catalog = catalog
         self.remote = remote
-        self._pool = pool or SyncPool(
-            settings.sync_threads, self.loop.call_soon_threadsafe, kernel_syncs(self.loop)
-        )
+        self._pool = pool or SyncPool.of(self.loop, settings.sync_threads)
         self.journal = Journal(root, worker, self._pool) if settings.journal else None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
         self._freed = FreedMemory(self._threads.submit)
@@ -122,7 +119,7 @@ class Host:
             off_loop=self.off_loop,
         )
         self.alarms = AlarmHeap(self.now, self.loop, lambda object_id: self.alarm_turns.due(object_id))
-        self.alarm_turns = AlarmTurns(settings.max_alarms, self._fire_alarm)
+        self.alarm_turns = AlarmTurns(self.capacity.for_alarms(settings.max_alarms), self._fire_alarm)
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
     async def recover(self) -> None:
@@ -170,6 +167,7 @@ class Host:
         except BaseException:
             self.capacity.files.release()
             raise
+        self.alarm_turns.woken(str(object_id))
         activation.opened(store, resume=store.took_over)
         if len(activation.sockets):
             live = await self.outlets.live_gateways()
@@ -237,6 +235,7 @@ class Host:
     def left(self, activation: Activation, why: Leave, waiting: list[Event]) -> None:
         """An activation has ended; `waiting` are the events it did not get to."""
         object_id = str(activation.object_id)
+        self.alarm_turns.woken(object_id)
         if self.activations.get(object_id) is activation:
             del self.activations[object_id]
         if waiting and why is Leave.IDLE:
@@ -298,6 +297,7 @@ class Host:
             try:
                 target = Target(object_id.class_key, str(object_id), object_id.name)
                 self._activate(target).woken_for_alarm = True
+                self.alarm_turns.wakes(str(object_id))
             except UnknownClassError:
                 if not object_path(self._root, object_id).exists():  # its class was deleted
                     _ = self._alarm_index.put(object_id, None)

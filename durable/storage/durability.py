@@ -9,6 +9,7 @@ A sync that fails makes everything since the last good one unknown: it is report
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import threading
@@ -16,8 +17,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Self
 
-from .kernel_sync import KernelSyncs
+from .kernel_sync import KernelSyncs, kernel_syncs
 
 Done = Callable[[BaseException | None], None]
 Job = Callable[[], None]
@@ -46,6 +48,11 @@ class SyncPool:
         ]
         for thread in self._threads:
             thread.start()
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop, threads: int) -> Self:
+        """A pool that tells that loop, with the kernel's syncs where there are any."""
+        return cls(threads, loop.call_soon_threadsafe, kernel_syncs(loop))
 
     def submit(self, job: Job, done: Done) -> None:
         """Run `job` in a thread, then `done(error or None)` on the loop."""

@@ -108,6 +108,22 @@ class TestFewObjects:
         assert await lab("one more").value() == 0
 
 
+class TestFewObjectsAndManyAlarms:
+    @pytest.fixture
+    def local_settings(self) -> dict[str, int]:
+        return {"max_active": 8}
+
+    async def test_L2_objects_that_are_woken_for_alarms_leave_room_for_calls(
+        self, local: LocalObjects
+    ) -> None:
+        ids = [lab(f"{n}").id for n in range(20)]  # type: ignore[attr-defined]
+        woken = [local.host.wake_for_alarm(object_id) for object_id in ids]
+        assert woken == [True] * 4 + [False] * 16  # "ask again"
+        assert await asyncio.gather(*(lab(f"call {n}").increment() for n in range(4))) == [1] * 4
+        await local.settle()
+        assert local.host.wake_for_alarm(ids[-1])  # the others have been looked at
+
+
 @pytest.mark.parametrize("local_settings", [{"max_database_bytes": 1024 * 1024}])
 @pytest.mark.parametrize("how", ["key-value", "sql"])
 async def test_L5_a_database_at_its_limit_refuses_more_and_harms_its_object_only(
