@@ -74,7 +74,7 @@ class Capacity:
         self._since_look = 0
 
     def for_alarms(self, most: int) -> int:
-        """How many alarms may run at once, of `most`: they, and as many that wait, leave half of the worker to calls."""
+        """How many alarms may run at once, of `most`: they, and as many that wait, leave half of a worker of four objects or more to calls."""
         return max(1, min(most, self._objects // 4))
 
     @property

@@ -1,8 +1,8 @@
 """When a commit is durable: syncs of an object's log, grouped and off the loop.
 
 The commit log is the seam between an event's commit and its outputs: `appended(seq)` after a commit, `durable` says up to
-which commit the disk has everything. While one sync runs in a thread, the events behind it commit, and the next sync
-covers them all. It syncs the object's own write-ahead log, or leaves that to the worker's journal while others wait as well.
+which commit the disk has everything. While one sync runs, by the kernel or in a thread, the events behind it commit, and the next
+sync covers them all. It syncs the object's own write-ahead log, or leaves that to the worker's journal while others wait as well.
 
 A sync that fails makes everything since the last good one unknown: it is reported once and never tried again.
 """
