@@ -50,6 +50,18 @@ MUTANTS = [
     ),
     Mutant(
         "O4",
+        "a new file can be opened by others before its owner has opened it",
+        "durable/storage/new_file.py",
+        """            _set_lock(self.descriptor, fcntl.F_WRLCK)
+            forget_mark(path)
+""",
+        """            forget_mark(path)
+""",
+        "tests/durable/test_new_file.py",
+        "O4_a_file_that_was_written_once",
+    ),
+    Mutant(
+        "O4",
         "what waits in the outbox leaves though the lease is over",
         "durable/runtime/outbox.py",
         """            if not self._may_release():
@@ -193,6 +205,17 @@ MUTANTS = [
 """,
         "tests/durable/test_kernel_sync.py",
         "G4_what_the_disk_refuses",
+    ),
+    Mutant(
+        "G4",
+        "who takes over a file with one commit takes it for synced",
+        "durable/storage/store.py",
+        """            if not self.database.in_memory and (has_log or seq - self.took_over <= 1):
+""",
+        """            if not self.database.in_memory and has_log:
+""",
+        "tests/durable/test_new_file.py",
+        "G4_who_takes_over",
     ),
     Mutant(
         "G5",

@@ -62,6 +62,16 @@ def _reserved(name: str | None) -> bool:
     return name is not None and name[: len(PREFIX)].lower() == PREFIX
 
 
+def restrict(connection: apsw.Connection) -> None:
+    """Switch off what lets a statement, or a schema that it has made, do more than SQL should; foreign keys hold."""
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
+    connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+
+
 def authorize(action: int, first: str | None, second: str | None, inner: str | None) -> int:
     """SQLite's question about one step of a statement: SQLITE_OK or SQLITE_DENY.
 

@@ -3,7 +3,8 @@
 Invariants:
 - One connection per file, ever: the file is locked exclusively while it is open, and never opened beside SQLite by the
   owner's process (closing such a descriptor would drop the lock).
-- An object that never wrote lives in memory; its first write turns it into a file.
+- An object that never wrote lives in memory; its first commit makes a file of it, and its second write opens that. So what is
+  written once and read costs no log, and half of the time.
 - The log stays beside the file when it is closed, emptied: making and deleting it would cost more than all else that
   opening does. So a log that is there says nothing; one that is not empty does.
 - Statements of the object's class are "untrusted": the authorizer refuses them the runtime's own tables and everything
@@ -24,11 +25,12 @@ import apsw
 
 from durable.errors import FencedError, StorageError
 
-from .authorizer import authorize
+from .authorizer import authorize, restrict
 from .durability import remove_empty, size_of, sync_directory, sync_file
 from .failures import busy, disk_failure, open_failure
-from .rewrite import copy_whole, forget_mark, is_marked, replace_marked
-from .schema import SCHEMA, WAL_MODE
+from .new_file import NewFile
+from .rewrite import copy_whole, is_marked, replace_marked
+from .template import fill
 
 CACHE_KIB = 512
 SMALL_CACHE_BYTES = 64 * 1024  # a cache up to this is not worth giving back
@@ -38,12 +40,13 @@ POISONED = 2**62
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
+MOST_UNOPENED_BYTES = (
+    64 * 1024
+)  # more than this is not kept in memory; a copy of it is one step (`images.STEP_PAGES`)
 LOG_BYTES = 64 * 1024 * 1024
 """What a log keeps of its size when it begins anew: a sync of pages that had their place before costs half of one that makes place."""
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
-_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_template: list[bytes] = []
 
 
 def take_no_memory_in_advance() -> None:
@@ -54,15 +57,6 @@ def take_no_memory_in_advance() -> None:
     apsw.shutdown()
     apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
     apsw.initialize()
-
-
-def template() -> bytes:
-    """The bytes of a database that holds the runtime's tables and nothing else."""
-    if not _template:
-        with apsw.Connection(":memory:") as connection:
-            connection.execute(SCHEMA)
-            _template.append(connection.serialize("main"))
-    return _template[0]
 
 
 class Database:
@@ -83,17 +77,21 @@ class Database:
         max_bytes: int = MAX_DATABASE_BYTES,
     ) -> None:
         self.path = path
-        self._max_bytes = max_bytes
+        self._bound = f"PRAGMA max_page_count={max(1, max_bytes // PAGE_BYTES)}"
         self._clock = clock
         self._statement_timeout = statement_timeout
         self._deadline = float("inf")
         self._trusted = False
-        self.in_memory = False
+        self.in_memory = False  # there is no file
+        self.new_file: NewFile | None = (
+            None  # made by the last commit: what is in it is still read from memory
+        )
         # To sync the main file by. Closing it would drop SQLite's lock, so it stays open until SQLite has closed its own.
         self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
         self._log_is_empty = False  # nothing of an earlier time is in the log's file, nor anything of ours
         self._inode = 0
+        self._former: apsw.Connection | None = None  # what the running event may still read from
         self.connection: apsw.Connection
         self.cursor: apsw.Cursor
 
@@ -107,10 +105,12 @@ class Database:
                 self._rewrite()
             self._open_file()
         else:
-            connection = apsw.Connection(":memory:")
-            connection.deserialize("main", template())
+            connection = apsw.Connection("")  # in memory; what is too large for that goes to a temporary file
+            fill(connection)
             self._adopt(connection)
             self.in_memory = True
+            with self.trusted():
+                self.cursor.execute(self._bound, can_cache=False).fetchall()
 
     @property
     def has_log(self) -> bool:
@@ -120,12 +120,7 @@ class Database:
     def _adopt(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
-        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
-        connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+        restrict(connection)
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         connection.authorizer = self._authorize
         connection.set_progress_handler(self._overdue, PROGRESS_STEPS)
@@ -145,7 +140,7 @@ class Database:
                 self.cursor.execute(
                     "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL;"
                     f"PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit={LOG_BYTES}; BEGIN IMMEDIATE; ROLLBACK;"
-                    f"PRAGMA max_page_count={max(1, self._max_bytes // PAGE_BYTES)}",
+                    + self._bound,
                     can_cache=False,
                 ).fetchall()
                 self._empty_cache()
@@ -194,65 +189,67 @@ class Database:
     def shrink(self) -> None:
         """Give back memory that is not worth keeping while nobody asks for anything. Between events only."""
         used, _ = self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
-        if used > SMALL_CACHE_BYTES and not self.in_memory:
+        if used > SMALL_CACHE_BYTES and not self.in_memory and self.new_file is None:
             with self.trusted():
                 self._empty_cache()
 
-    def materialise(self) -> None:
-        """Turn the database in memory into a file (not yet synced) and go on there.
+    def make_file(self) -> None:
+        """Commit the first transaction that writes, by making the file: it holds what the transaction leaves, and is not synced.
 
-        Raises FencedError when somebody else has made the file meanwhile, and StorageError when it cannot be made or opened;
-        the database is then in memory as before.
+        SQLite opens it only when it is written to again (see `go_on_in_file`): until then all is read from memory. A
+        large one is opened at once.
+
+        Raises FencedError when somebody else has made the file meanwhile or what was committed cannot be opened, and
+        StorageError when it cannot be made; then nothing is committed.
         """
-        memory = self.connection
         with self.trusted():
-            image = bytearray(memory.serialize("main"))
-        image[18:20] = WAL_MODE
+            image = self.connection.serialize("main")
         try:
-            created = self._create(image)
+            self.new_file = NewFile(self.path, image)
         except FileExistsError:
             raise FencedError("another owner has created this object's storage") from None
         except OSError as error:
             raise disk_failure(error) from error
+        self.main_fd, self._inode = self.new_file.descriptor, self.new_file.inode
+        self.in_memory = False
+        try:
+            self.run("COMMIT")
+            if len(image) > MOST_UNOPENED_BYTES:
+                self.go_on_in_file()
+                self._let_former_go()
+        except (apsw.Error, StorageError) as error:
+            raise FencedError(f"this object has to be opened again: {error}") from error
+
+    def go_on_in_file(self) -> None:
+        """Let SQLite open the new file, if it has not yet. Statements that are under way go on in memory.
+
+        Raises FencedError when somebody else has taken the file meanwhile, and StorageError when it cannot be opened; then
+        everything is as before.
+        """
+        if self.new_file is None:
+            return
+        memory = self.connection
+        self.new_file.unlock()
         try:
             self._open_file()
-        except StorageError:
-            # The file is ours and stays: whoever opens it next finds it empty, and it should be whole by then.
-            with suppress(OSError):
-                os.fsync(created)
-            os.close(created)
+        except StorageError as error:
             self._adopt(memory)
-            self.in_memory = True
+            if not self.new_file.lock_again():
+                raise FencedError("another owner has taken this object's file") from error
             raise
-        self.main_fd = created
-        memory.close(True)
+        self.new_file = None
+        self._former = memory
 
-    def _create(self, image: bytearray) -> int:
-        """Make the file in one step; its descriptor. Raises OSError, FileExistsError when there is one."""
-        draft = self.path.with_suffix(f".{os.getpid()}.{id(self)}")
-        try:
-            descriptor = os.open(draft, _NEW_FILE, 0o600)
-        except FileNotFoundError:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, _NEW_FILE, 0o600)
-        try:
-            view = memoryview(image)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            forget_mark(self.path)
-            os.link(draft, self.path)  # unlike rename, it never replaces another owner's file
-        except BaseException:
-            os.close(descriptor)
-            raise
-        finally:
-            draft.unlink()
-        with suppress(FileNotFoundError):
-            Path(f"{self.path}-wal").unlink()  # of a deleted predecessor; nobody has opened our file yet
-        return descriptor
+    def _let_former_go(self) -> None:
+        """No statement reads from memory any more."""
+        if self._former is not None:
+            self._former.close(True)
+            self._former = None
 
     def close(self) -> None:
         """Checkpoint everything into the main file, empty the log, and let go of the file."""
         try:
+            self._let_former_go()
             self.connection.close(True)
         finally:
             if self.main_fd is not None:
@@ -265,6 +262,7 @@ class Database:
         The epoch is poisoned first: who has opened the file meanwhile, and gets the lock when we close, then sees that
         it is gone. The log is given up before, since closing deletes it by name, and the name may be another's by then.
         """
+        self.go_on_in_file()
         self._keep_log(False)
         with self.trusted():
             self.cursor.execute(
@@ -287,6 +285,7 @@ class Database:
         before, since by its name it is the successor's then: SQLite does not touch it when it closes a file that is no
         longer at its path. Raises StorageError, OSError.
         """
+        self.go_on_in_file()
         try:
             with self.trusted():
                 self.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -330,6 +329,7 @@ class Database:
 
     def ended(self) -> None:
         """The write transaction has ended: from now on SQLite syncs what it has to, checkpoints above all."""
+        self._let_former_go()
         if self._log_is_empty:
             self._log_is_empty = False
             self._synchronous("NORMAL")
@@ -390,8 +390,7 @@ class Database:
     @property
     def size(self) -> int:
         """Bytes of the database, without its log."""
-        pages = self.row("PRAGMA page_count")[0]
-        return int(pages) * PAGE_BYTES
+        return int(self.row("PRAGMA page_count")[0]) * PAGE_BYTES
 
     @property
     def most_bytes(self) -> int:

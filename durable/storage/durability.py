@@ -116,7 +116,7 @@ def sync_log(path: Path) -> None:
     try:
         sync_file(Path(f"{path}-wal"))
     except FileNotFoundError:
-        return  # who closed the file has synced all of it
+        return  # who closed the file has synced all of it; or it has its first commit only, which nobody has been told of
     sync_directory(path.parent)
 
 

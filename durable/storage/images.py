@@ -16,10 +16,11 @@ import apsw
 from durable.errors import DamagedFileError, StorageError
 from durable.identity import ObjectId
 
-from .database import POISONED, template
+from .database import POISONED
 from .rewrite import forget_mark
 from .schema import WAL_MODE, upgrade_from
 from .store import object_path
+from .template import fill
 
 STEP_PAGES = 64  # of 4 KiB: less than half a millisecond
 PAGE_BYTES = 4096
@@ -123,7 +124,7 @@ def _check(image: apsw.Connection, object_id: ObjectId, migrations: int) -> None
     except ValueError as error:
         raise ImageError(f"this file cannot be read: {error}", delivered="no") from None
     with closing(apsw.Connection(":memory:")) as ours:
-        ours.deserialize("main", template())
+        fill(ours)
         expected = ours.execute(_RUNTIME_TABLES).fetchall()
     if image.execute(_RUNTIME_TABLES).fetchall() != expected:
         raise ImageError("this file is no export of an object: it lacks the runtime's tables", delivered="no")

@@ -144,7 +144,7 @@ class Sql:
         before = 0
         if known.writes:
             self._transactions.begin_write()
-            connection = self._database.connection  # the first write may have made a file
+            connection = self._database.connection  # the write may have opened the file
             before = connection.total_changes()
         self._database.start_deadline()
         cursor = connection.cursor()
@@ -177,7 +177,7 @@ class Sql:
         writes = not cursor.is_readonly
         self._traced.append(writes)
         if writes:
-            if self._database.in_memory:
+            if self._database.new_file is not None:
                 raise _FirstWriteError
             self._transactions.begin_write()
         self._columns = [column[0] for column in cursor.get_description()]

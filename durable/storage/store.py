@@ -122,8 +122,8 @@ class Store:
             self.log = WalSync(self.database.path, pool, durable, changed, member)
             self.log.note(seq)
             self.log.frames = self.database.wal_pages
-            if not self.database.in_memory and (has_log or seq <= 1):
-                # Who made the file may have died before its first sync.
+            if not self.database.in_memory and (has_log or seq - self.took_over <= 1):
+                # Who made the file, or wrote to it, may have died before its first sync.
                 self.log.sync_main_by(self.database.hold_main())
         except BaseException:
             self.database.close()
@@ -164,7 +164,7 @@ class Store:
             if class_version is not None and migrated > class_version:
                 raise NewerSchemaError(object_id.class_key, migrated, class_version)
             if (epoch, incarnation) == claim:
-                return seq, seq - (1 if has_log else 0)
+                return seq, seq - (has_log or seq <= 1)
             if epoch >= claim.epoch:
                 raise EpochTooOldError(epoch)
             self.took_over = True
@@ -198,6 +198,7 @@ class Store:
         """Commit the event's writes; they are durable once `log.durable` has reached the returned number."""
         seq = self.transactions.commit()
         self.log.frames = self.database.wal_pages
+        self.log.exists = self.database.new_file is None
         if self._was_in_memory:
             self._was_in_memory = False
             self.log.sync_main_by(self.database.hold_main())
@@ -231,6 +232,12 @@ class Store:
 
         Raises StorageError or OSError when its successor could not take its place; then the file is closed and stays.
         """
+        try:
+            self.log.finish()
+        except OSError as error:
+            log.error("%s could not be synced: %s", self.database.path, error)
+            self.abandon()
+            return
         self.log.close()
         if self.successor is not None and self.has_file:
             try:

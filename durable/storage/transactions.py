@@ -54,8 +54,8 @@ class Transactions:
             if self.doomed is not None:
                 raise self.doomed
             return
-        if self._database.in_memory:
-            self._database.materialise()
+        if self._database.new_file is not None:
+            self._database.go_on_in_file()
         self._check_held()
         try:
             if self.holding:
@@ -107,8 +107,11 @@ class Transactions:
             database.run(_SEAL, (seq, self._epoch, self._incarnation))
             if database.connection.changes() != 1:
                 raise FencedError("another owner has taken this object")
-            database.run(_COMMIT)
-            database.ended()
+            if database.in_memory:
+                database.make_file()
+            else:
+                database.run(_COMMIT)
+                database.ended()
         except apsw.Error as error:
             raise storage_failure(error, database) from error
         self.writing = self.holding = self._is_ending = False

@@ -45,6 +45,7 @@ class WalSync:
     Attributes:
         failed: the disk has refused a sync, so that nobody knows what of the file is on it.
         frames: how many the log has after the last commit.
+        exists: whether there is a log beside the file.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class WalSync:
         self.appended_to = durable
         self.failed = False
         self.frames = 0
+        self.exists = True
         self._pool = pool
         self._changed = changed
         self._fd: int | None = None
@@ -115,18 +117,19 @@ class WalSync:
         if self._fd is not None and self._placed and self._main_fd is None:
             self._pool.fdatasync(self._fd, finished)
         else:
-            self._pool.submit(self._sync, finished)
+            self._pool.submit(partial(self._sync, self.exists), finished)
 
-    def _sync(self) -> None:
+    def _sync(self, has_log: bool) -> None:
         if self._main_fd is not None:
             os.fsync(self._main_fd)
-        os.fdatasync(self._descriptor())
+        if has_log:
+            os.fdatasync(self._descriptor())
         if not self._placed:
             sync_directory(self.path.parent)
             if self._main_fd is not None:
                 self._pool.sync_names(self.path.parent)
                 self._main_fd = None
-            self._placed = True
+            self._placed = has_log
 
     def _descriptor(self) -> int:
         if self._fd is None:
@@ -203,6 +206,19 @@ class WalSync:
             self.sync_itself()
 
     # -- the end
+
+    def finish(self) -> None:
+        """Make a new file and its name durable, if no sync has come to that: closing it would not. Waits for the disk.
+
+        Raises OSError; then nobody knows what of it is on disk.
+        """
+        if self._main_fd is None or self.durable >= self.appended_to:
+            return
+        try:
+            self._sync(self.exists)
+        except OSError:
+            self.failed = True
+            raise
 
     def rest(self) -> None:
         """Let go of the log's descriptor until the next sync, unless one is running.

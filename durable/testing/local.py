@@ -110,6 +110,7 @@ class LocalObjects(LocalFleet):
         store = activation.gate.store
         if store.transactions.writing:
             raise AssertionError(f"an event of {stub!r} is writing: its file is locked against others")
+        store.database.go_on_in_file()
         store.database.run("UPDATE _do_meta SET epoch = epoch + 1, incarnation = ?1", (uuid.uuid4().hex,))
 
     def _activation(self, stub: Any) -> Activation | None:

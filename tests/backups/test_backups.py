@@ -165,6 +165,7 @@ async def test_what_a_dead_owner_left_in_the_log_is_made_durable_and_copied(
     local: LocalObjects, backups: Backups, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lab().increment()
+    await lab().increment()  # the first one is in the file itself
     await local.crash()
     log = Path(f"{object_path(local.conf.data_dir, ID)}-wal")
     assert log.stat().st_size > 0

@@ -127,11 +127,12 @@ def test_O4_a_commit_by_who_is_not_in_the_file_any_more_changes_nothing(
 
 async def test_O4_a_fenced_instance_dies_and_its_caller_is_served_by_the_next(local: LocalObjects) -> None:
     await lab().increment()
+    await lab().increment()
     instances = []
     HOOKS["start"] = lambda obj: instances.append(1)
     database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
     database.run("UPDATE _do_meta SET epoch = epoch + 1, incarnation = 'another'")
-    assert await lab().increment() == 2
+    assert await lab().increment() == 3
     assert instances == [1]
 
 
@@ -139,8 +140,10 @@ def test_O4_of_two_that_make_the_first_file_one_is_fenced(tmp_path: Path, pool: 
     one, two = open_store(tmp_path, pool, Claim(1, "one")), open_store(tmp_path, pool, Claim(2, "two"))
     two.kv.put_many({"key": "two"})
     two.commit()
+    one.kv.put_many({"key": "one"})
     with pytest.raises(FencedError):
-        one.kv.put_many({"key": "one"})
+        one.commit()
+    one.abandon()
     assert two.kv.get("key") == "two"
     two.abandon()
 
@@ -375,6 +378,7 @@ async def test_O7_a_lease_lost_while_a_thread_copies_the_log_waits_for_the_threa
     monkeypatch.setattr("durable.storage.store.CHECKPOINT_PAGES", 1)
     monkeypatch.setattr(Database, "checkpoint", slow_checkpoint)
     assert await lab().increment() == 1
+    assert await lab().increment() == 2  # in a log
     await asyncio.to_thread(copying.wait, 10)
     dropping = asyncio.create_task(local.host.drop_all())
     await asyncio.sleep(0.01)

@@ -23,6 +23,8 @@ async def test_A8_the_sweep_finds_what_sleeps_and_names_what_it_cannot_read(loca
     due = local.clock.now() + 3_600_000
     for name in ("asleep", "active", "dead"):
         await do(lab(name), set_alarm, due)
+    for name in ("active", "dead"):
+        await lab(name).increment()  # in a log, where only its owner can look
     await lab("none").increment()
     await local.evict(lab("none"))
     await local.evict(lab("asleep"))

@@ -1,0 +1,300 @@
+"""An object's first commit makes its file, and its second write opens it."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+
+from durable.errors import FencedError
+from durable.identity import id_from_name
+from durable.storage import database, images, new_file
+from durable.storage.durability import SyncPool
+from durable.storage.failures import BusyFileError
+from durable.storage.new_file import NewFile
+from durable.storage.rewrite import is_marked
+from durable.storage.store import Claim, Store, object_path
+from durable.testing import LocalObjects
+from tests.durable.conftest import open_store
+from tests.durable.lab import Lab, do, lab, put
+
+
+def file_of(root: Path) -> Path:
+    return object_path(root, id_from_name("Lab", "x"))
+
+
+def log_of(root: Path) -> Path:
+    return Path(f"{file_of(root)}-wal")
+
+
+def written(root: Path, pool: SyncPool, value: object = 1) -> Store:
+    """An object that has written once."""
+    store = open_store(root, pool)
+    store.kv.put_many({"key": value})
+    store.commit()
+    return store
+
+
+def test_I6_the_first_commit_makes_the_file_and_the_next_write_its_log(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = written(tmp_path, pool)
+    assert file_of(tmp_path).stat().st_size > 0
+    assert not log_of(tmp_path).exists()
+    assert store.kv.get("key") == 1
+    store.kv.put_many({"key": 2})
+    store.commit()
+    assert log_of(tmp_path).stat().st_size > 0
+    store.close()
+    store = open_store(tmp_path, pool)
+    assert store.kv.get("key") == 2
+    assert store.transactions.seq == 2
+    store.abandon()
+
+
+def test_I6_what_was_written_once_is_there_when_its_owner_has_died(tmp_path: Path, pool: SyncPool) -> None:
+    written(tmp_path, pool).abandon()
+    store = open_store(tmp_path, pool, Claim(2, "next"))
+    assert store.kv.get("key") == 1
+    store.abandon()
+
+
+def test_I6_a_first_event_that_leaves_nothing_leaves_no_file_when_it_sleeps(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.kv.delete("key")
+    store.commit()
+    store.close()
+    assert not file_of(tmp_path).exists()
+
+
+OPENS = """
+import sys, apsw
+connection = apsw.Connection(sys.argv[1], flags=apsw.SQLITE_OPEN_READWRITE)
+try:
+    connection.execute("SELECT * FROM _do_meta").fetchall()
+except apsw.BusyError:
+    sys.exit(42)
+"""
+
+
+def opens_elsewhere(path: Path) -> bool:
+    return subprocess.run([sys.executable, "-c", OPENS, str(path)], check=False).returncode == 0
+
+
+def test_O4_a_file_that_was_written_once_is_locked_as_any_other(tmp_path: Path, pool: SyncPool) -> None:
+    store = written(tmp_path, pool)
+    assert not opens_elsewhere(file_of(tmp_path))
+    with pytest.raises(BusyFileError):
+        open_store(tmp_path, pool, Claim(2, "next"))
+    os.close(os.open(file_of(tmp_path), os.O_RDONLY))  # would drop a lock of SQLite's
+    assert not opens_elsewhere(file_of(tmp_path))
+    store.kv.put_many({"key": 2})  # from here on SQLite's lock
+    store.commit()
+    assert not opens_elsewhere(file_of(tmp_path))
+    store.close()
+    assert opens_elsewhere(file_of(tmp_path))
+
+
+def test_O4_who_has_lost_the_file_before_opening_it_is_fenced(tmp_path: Path, pool: SyncPool) -> None:
+    store = written(tmp_path, pool)
+    assert store.database.new_file is not None
+    store.database.new_file.unlock()
+    other = open_store(tmp_path, pool, Claim(2, "other"))
+    with pytest.raises(FencedError):  # while it is held
+        store.kv.put_many({"key": "late"})
+    other.kv.put_many({"key": "other"})
+    other.commit()
+    other.close()
+    store.kv.put_many({"key": "late"})
+    with pytest.raises(FencedError):  # and afterwards
+        store.commit()
+    store.abandon()
+    other = open_store(tmp_path, pool, Claim(3, "third"))
+    assert other.kv.get("key") == "other"
+    other.abandon()
+
+
+def test_O4_a_lost_lock_is_noticed_when_the_file_cannot_be_opened(
+    tmp_path: Path, pool: SyncPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = written(tmp_path, pool)
+    unlock = NewFile.unlock
+
+    def lose(file: NewFile) -> None:
+        unlock(file)
+        other = open_store(tmp_path, pool, Claim(2, "other"))
+        other.close()
+        file_of(tmp_path).rename(tmp_path / "gone")
+
+    monkeypatch.setattr(NewFile, "unlock", lose)
+    with pytest.raises(FencedError):
+        store.kv.put_many({"key": 2})
+    store.abandon()
+
+
+async def test_S5_a_cursor_goes_on_beside_the_write_that_opens_the_file(local: LocalObjects) -> None:
+    def begin(obj: Lab) -> None:
+        obj.ctx.storage.sql.exec("CREATE TABLE item (number INTEGER)")
+        for number in range(5):
+            obj.ctx.storage.sql.exec("INSERT INTO item VALUES (?)", number)
+
+    def double(obj: Lab) -> list[int]:
+        sql, seen = obj.ctx.storage.sql, []
+        for (number,) in sql.exec("SELECT number FROM item ORDER BY number"):
+            sql.exec("UPDATE item SET number = ? WHERE number = ?", number + 10, number)
+            seen.append(number)
+        return seen
+
+    def items(obj: Lab) -> list[int]:
+        return [row[0] for row in obj.ctx.storage.sql.exec("SELECT number FROM item ORDER BY number")]
+
+    await do(lab(), begin)
+    assert await do(lab(), double) == [0, 1, 2, 3, 4]
+    assert await do(lab(), items) == [10, 11, 12, 13, 14]
+
+
+async def test_S9_a_large_first_event_is_stored_whole_and_not_kept_in_memory(local: LocalObjects) -> None:
+    values = {f"key{number}": bytes([number]) * 1_000_000 for number in range(12)}
+
+    def fill(obj: Lab) -> None:
+        for key, value in values.items():
+            put(obj, key, value)
+
+    await do(lab(), fill)
+    database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
+    assert database.new_file is None
+    assert database.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 1_000_000
+    await local.crash()
+    assert await do(lab(), lambda obj: dict(obj.ctx.storage.list())) == values
+
+
+async def test_S9_the_bound_of_a_database_holds_in_its_first_event(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    assert store.database.most_bytes == 1024**3
+    before = store.database.row("PRAGMA max_page_count")
+    store.kv.put_many({"key": 1})
+    store.commit()
+    store.kv.put_many({"key": 2})
+    assert store.database.row("PRAGMA max_page_count") == before
+    store.abandon()
+
+
+@pytest.mark.parametrize("left_by_a_predecessor", [False, True])
+def test_G7_where_a_file_needs_a_name_from_the_beginning_none_is_left(
+    tmp_path: Path, pool: SyncPool, monkeypatch: pytest.MonkeyPatch, left_by_a_predecessor: bool
+) -> None:
+    monkeypatch.setattr(new_file, "_UNNAMED", os.O_RDWR | os.O_DIRECTORY)  # a system without O_TMPFILE
+    file_of(tmp_path).parent.mkdir(parents=True)
+    if left_by_a_predecessor:
+        log_of(tmp_path).write_bytes(b"frames of a deleted object")
+    store = written(tmp_path, pool)
+    assert list(file_of(tmp_path).parent.iterdir()) == [file_of(tmp_path)]
+    assert not opens_elsewhere(file_of(tmp_path))
+    store.abandon()
+
+
+def test_O4_a_file_is_never_made_over_another(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"another's")
+    with pytest.raises(FileExistsError):
+        NewFile(path, bytes(100))
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_G4_the_first_commit_is_synced_without_a_log(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    await lab().increment()
+    assert synced[:2] == ["file", "folder"]
+    assert local.has_file(lab())
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inodes of what is synced, in order."""
+    inodes: list[int] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        inodes.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return inodes
+
+
+@pytest.mark.parametrize("claim", [Claim(1, "w"), Claim(2, "next")])
+def test_G4_who_takes_over_a_new_file_syncs_it(tmp_path: Path, synced: list[int], claim: Claim) -> None:
+    pool = SyncPool(1, lambda done, error: done(error))
+    written(tmp_path, pool).abandon()  # its owner died before its first sync
+    assert synced == []
+    store = open_store(tmp_path, pool, claim)
+    store.log.sync_soon()
+    pool.close()
+    assert synced[:2] == [file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino]
+    assert store.log.durable == store.transactions.seq
+    store.abandon()
+
+
+@pytest.mark.parametrize("commits", [1, 3])
+def test_S13_a_new_file_that_no_sync_has_come_to_is_durable_when_it_is_closed(
+    tmp_path: Path, pool: SyncPool, synced: list[int], commits: int
+) -> None:
+    store = open_store(tmp_path, pool)
+    for number in range(commits):
+        store.kv.put_many({"key": number})
+        store.log.note(store.commit())
+    store.close()
+    assert synced[:2] == [file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino]
+    store = open_store(tmp_path, pool, Claim(2, "next"))
+    assert store.kv.get("key") == commits - 1
+    store.abandon()
+
+
+def test_S13_a_new_file_that_cannot_be_synced_when_it_is_closed_is_rewritten_before_it_is_used(
+    tmp_path: Path, pool: SyncPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk failed")
+
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.log.note(store.commit())
+    before = file_of(tmp_path).stat().st_ino
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        store.close()
+    assert is_marked(file_of(tmp_path))
+    store = open_store(tmp_path, pool, Claim(2, "next"))
+    assert store.kv.get("key") == 1
+    assert file_of(tmp_path).stat().st_ino != before
+    store.abandon()
+
+
+def test_S12_what_is_still_in_memory_is_copied_in_one_step(tmp_path: Path, pool: SyncPool) -> None:
+    """Else a write between two steps would take the source away."""
+    assert database.MOST_UNOPENED_BYTES <= images.STEP_PAGES * images.PAGE_BYTES
+    store = written(tmp_path, pool)
+    steps = images.write_image(store.database.connection, tmp_path / "copy")
+    assert next(steps)
+    store.kv.put_many({"key": 2})
+    store.commit()
+    assert list(steps) == []
+    with apsw.Connection(str(tmp_path / "copy")) as copy:
+        assert copy.execute("SELECT seq FROM _do_meta").fetchall() == [(1,)]
+    store.abandon()
