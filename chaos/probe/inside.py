@@ -90,6 +90,7 @@ class Inside:
         _replace(os, "fdatasync", self._before_sync(os.fdatasync))
         _replace(os, "fsync", self._before_sync(os.fsync))
         KernelSyncs.fdatasync = self._before_asking(KernelSyncs.fdatasync)  # type: ignore[method-assign]
+        KernelSyncs.fsync = self._before_asking(KernelSyncs.fsync)  # type: ignore[method-assign]
         real_time, real_time_ns = time.time, time.time_ns
         _replace(time, "time", lambda: real_time() + self._orders.current().clock)
         _replace(time, "time_ns", lambda: real_time_ns() + int(self._orders.current().clock * 1e9))
@@ -117,7 +118,7 @@ class Inside:
         return sync
 
     def _before_asking(self, real: Callable[..., bool]) -> Callable[..., bool]:
-        """The kernel refuses what is ordered to go wrong, so that a thread does it, by `os.fdatasync`."""
+        """The kernel refuses what is ordered to go wrong, so that a thread does it, by Python's function."""
 
         def ask(syncs: KernelSyncs, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
             order = self._orders.mine()

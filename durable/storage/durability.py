@@ -63,12 +63,35 @@ class SyncPool:
         if self._kernel is None or not self._kernel.fdatasync(descriptor, done):
             self._jobs.put((partial(os.fdatasync, descriptor), done))
 
+    def fsync_new(self, descriptor: int, folder: Path, done: Done) -> None:
+        """Make a new file durable, and the names that lead to it, then `done(error or None)` on the loop. Until then it stays open."""
+        unnamed = self._unnamed(folder)
+        try:
+            directories = [_open_directory(one) for one in (folder, *(one.parent for one in unnamed))]
+        except OSError as error:
+            self._call_soon(done, error)
+            return
+
+        def ended(error: BaseException | None) -> None:
+            for directory in directories:
+                os.close(directory)
+            if error is None:
+                self._named.update(unnamed)
+            done(error)
+
+        together = _Together(1 + len(directories), ended)
+        for one in (descriptor, *directories):
+            if self._kernel is None or not self._kernel.fsync(one, together.ended):
+                self._jobs.put((partial(os.fsync, one), together.ended))
+
     def sync_names(self, folder: Path) -> None:
         """Make the name of an objects' folder durable, with those of its class's and the volume's; once a process."""
-        for directory in (folder, folder.parent, folder.parent.parent):
-            if directory not in self._named:
-                sync_directory(directory.parent)
-                self._named.add(directory)
+        for directory in self._unnamed(folder):
+            sync_directory(directory.parent)
+            self._named.add(directory)
+
+    def _unnamed(self, folder: Path) -> list[Path]:
+        return [one for one in (folder, folder.parent, folder.parent.parent) if one not in self._named]
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -92,6 +115,27 @@ class SyncPool:
             thread.join()
         if self._kernel is not None:
             self._call_soon(self._kernel.close)
+
+
+class _Together:
+    """Several syncs, of which only the whole is of interest.
+
+    Args:
+        count: how many.
+        done: told once all have ended, with the first error.
+    """
+
+    def __init__(self, count: int, done: Done) -> None:
+        self._left = count
+        self._done = done
+        self._error: BaseException | None = None
+
+    def ended(self, error: BaseException | None) -> None:
+        """One of them has ended."""
+        self._left -= 1
+        self._error = self._error or error
+        if not self._left:
+            self._done(self._error)
 
 
 def size_of(path: str) -> int | None:
@@ -135,8 +179,12 @@ def remove_empty(path: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make the entries of a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open_directory(path)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

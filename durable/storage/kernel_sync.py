@@ -1,6 +1,6 @@
 """Syncs that Linux does by itself: no thread has to be woken to ask for them, nor to come back for the interpreter.
 
-Asynchronous I/O (`io_submit`, section 2 of the manual) takes an `fdatasync` and tells of its end by an eventfd, which the loop waits
+Asynchronous I/O (`io_submit`, section 2 of the manual) takes an `fsync` or `fdatasync` and tells of its end by an eventfd, which the loop waits
 for like for a socket. Where the system has no such thing, or refuses it, threads wait for the disk instead.
 """
 
@@ -21,7 +21,7 @@ MOST = 256  # syncs under way at once; what comes beyond them takes a thread
 
 # What will not change: the kernel, a sandbox or the file system has no such request.
 _REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EINVAL)
-_FDATASYNC = 3  # IOCB_CMD_FDSYNC
+_FSYNC, _FDATASYNC = 2, 3  # IOCB_CMD_FSYNC, IOCB_CMD_FDSYNC
 _TELL_EVENTFD = 1  # IOCB_FLAG_RESFD
 # Numbers of io_setup, io_destroy, io_getevents and io_submit; the C library has no functions for them.
 _CALLS = {"x86_64": (206, 207, 208, 209), "aarch64": (0, 1, 4, 2), "riscv64": (0, 1, 4, 2)}
@@ -75,7 +75,7 @@ class KernelSyncs:
             error = _last_error()
             os.close(self._eventfd)
             raise error
-        self._request = _Request(opcode=_FDATASYNC, flags=_TELL_EVENTFD, eventfd=self._eventfd)
+        self._request = _Request(flags=_TELL_EVENTFD, eventfd=self._eventfd)
         self._requests = (ctypes.c_void_p * 1)(ctypes.addressof(self._request))
         self._events = (_Event * MOST)()
         self._now = (ctypes.c_long * 2)(0, 0)
@@ -86,9 +86,17 @@ class KernelSyncs:
 
     def fdatasync(self, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
         """Have the kernel sync a file's content, then call `done(error or None)`. False when it takes no request; nothing is done then."""
+        return self._ask(_FDATASYNC, descriptor, done)
+
+    def fsync(self, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
+        """The same for all that is to be known of a file, or for the names in a directory."""
+        return self._ask(_FSYNC, descriptor, done)
+
+    def _ask(self, what: int, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
         if self._is_refused or len(self._waiting) >= MOST:
             return False
         self._number += 1
+        self._request.opcode = what
         self._request.data = self._number
         self._request.descriptor = descriptor
         self._waiting[self._number] = done

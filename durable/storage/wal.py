@@ -116,8 +116,15 @@ class WalSync:
         finished = partial(self._finished, target, frames)
         if self._fd is not None and self._placed and self._main_fd is None:
             self._pool.fdatasync(self._fd, finished)
+        elif self._main_fd is not None and not self.exists:
+            self._pool.fsync_new(self._main_fd, self.path.parent, partial(self._made, finished))
         else:
             self._pool.submit(partial(self._sync, self.exists), finished)
+
+    def _made(self, finished: Done, error: BaseException | None) -> None:
+        if error is None:
+            self._main_fd = None
+        finished(error)
 
     def _sync(self, has_log: bool) -> None:
         if self._main_fd is not None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from durable.storage.durability import Done, Job, SyncPool
 from durable.storage.kernel_sync import KernelSyncs
@@ -124,6 +125,14 @@ class GatedPool(SyncPool):
         self._commits.admit(
             self,
             lambda: super(GatedPool, self).fdatasync(descriptor, done),
+            lambda error: self._refuse(done, error),
+        )
+
+    def fsync_new(self, descriptor: int, folder: Path, done: Done) -> None:
+        """Sync when the test allows it."""
+        self._commits.admit(
+            self,
+            lambda: super(GatedPool, self).fsync_new(descriptor, folder, done),
             lambda error: self._refuse(done, error),
         )
 

@@ -134,22 +134,26 @@ def watched(disk: Disk) -> Iterator[None]:
 
         return sync
 
-    asked = KernelSyncs.fdatasync
+    asked = {name: getattr(KernelSyncs, name) for name in real}
 
-    def ask(syncs: KernelSyncs, descriptor: int, done: Any) -> bool:
-        disk.note(descriptor)
-        return asked(syncs, descriptor, done)
+    def asking(name: str) -> Any:
+        def ask(syncs: KernelSyncs, descriptor: int, done: Any) -> bool:
+            disk.note(descriptor)
+            found: bool = asked[name](syncs, descriptor, done)
+            return found
+
+        return ask
 
     vfs = _WatchedVfs(disk)
     for name in real:
         setattr(os, name, patched(name))
-    KernelSyncs.fdatasync = ask  # type: ignore[method-assign]
+        setattr(KernelSyncs, name, asking(name))
     try:
         yield
     finally:
-        KernelSyncs.fdatasync = asked  # type: ignore[method-assign]
         for name, function in real.items():
             setattr(os, name, function)
+            setattr(KernelSyncs, name, asked[name])
         vfs.unregister()
 
 

@@ -1,19 +1,24 @@
 """An object's first commit makes its file, and its second write opens it."""
 
+import asyncio
 import errno
+import itertools
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
-from durable.errors import FencedError
+from durable.errors import FencedError, LostWriteError
 from durable.identity import id_from_name
 from durable.storage import database, images, new_file
 from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
+from durable.storage.kernel_sync import KernelSyncs
 from durable.storage.new_file import NewFile
 from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, Store, object_path
@@ -208,34 +213,53 @@ def test_O4_a_file_is_never_made_over_another(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-async def test_G4_the_first_commit_is_synced_without_a_log(
-    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[str] = []
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        synced.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    await lab().increment()
-    assert synced[:2] == ["file", "folder"]
-    assert local.has_file(lab())
-
-
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The inodes of what is synced, in order."""
     inodes: list[int] = []
-    fsync = os.fsync
+    by_thread, by_kernel = os.fsync, KernelSyncs.fsync
 
     def note(descriptor: int) -> None:
         inodes.append(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
+        by_thread(descriptor)
+
+    def ask(self: KernelSyncs, descriptor: int, done: Any) -> bool:
+        inodes.append(os.fstat(descriptor).st_ino)
+        return by_kernel(self, descriptor, done)
 
     monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(KernelSyncs, "fsync", ask)
     return inodes
+
+
+async def test_G4_the_first_commit_is_durable_when_file_and_names_are(
+    local: LocalObjects, synced: list[int]
+) -> None:
+    path = object_path(local.conf.data_dir, id_from_name("Lab", "x"))
+    assert await lab("x").increment() == 1
+    assert synced == [one.stat().st_ino for one in (path, path.parent, *list(path.parents)[1:4])]
+    synced.clear()
+    names = (f"y{number}" for number in itertools.count())
+    other = next(name for name in names if str(id_from_name("Lab", name))[:2] == path.parent.name)
+    await lab(other).increment()  # in the same folder
+    assert len(synced) == 2
+
+
+@pytest.mark.parametrize("refused", ["file", "name"])
+async def test_G4_a_new_file_that_the_disk_refuses_is_not_told_as_stored(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(self: KernelSyncs, descriptor: int, done: Any) -> bool:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        error = OSError(errno.EIO, "the disk failed") if is_folder == (refused == "name") else None
+        asyncio.get_running_loop().call_later(0.01 if error is None else 0.0, done, error)
+        return True
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KernelSyncs, "fsync", refuse)
+        with pytest.raises(LostWriteError):
+            await lab().increment()
+    assert await lab().increment() == 2  # it had been committed, and the file was made anew
 
 
 @pytest.mark.parametrize("claim", [Claim(1, "w"), Claim(2, "next")])
