@@ -63,13 +63,16 @@ class SyncPool:
         if self._kernel is None or not self._kernel.fdatasync(descriptor, done):
             self._jobs.put((partial(os.fdatasync, descriptor), done))
 
-    def fsync_new(self, descriptor: int, folder: Path, done: Done) -> None:
-        """Make a new file durable, and the names that lead to it, then `done(error or None)` on the loop. Until then it stays open."""
+    def fsync_named(self, files: list[int], folder: Path, done: Done) -> None:
+        """Make files of `folder` durable, and the names that lead to them, then `done(error or None)` on the loop.
+
+        Until then they stay open.
+        """
         unnamed = self._unnamed(folder)
         try:
             directories = [_open_directory(one) for one in (folder, *(one.parent for one in unnamed))]
         except OSError as error:
-            self._call_soon(done, error)
+            self.tell(done, error)
             return
 
         def ended(error: BaseException | None) -> None:
@@ -79,13 +82,17 @@ class SyncPool:
                 self._named.update(unnamed)
             done(error)
 
-        together = _Together(1 + len(directories), ended)
-        for one in (descriptor, *directories):
+        together = _Together(len(files) + len(directories), ended)
+        for one in (*files, *directories):
             if self._kernel is None or not self._kernel.fsync(one, together.ended):
                 self._jobs.put((partial(os.fsync, one), together.ended))
 
+    def tell(self, done: Done, error: BaseException) -> None:
+        """Say on the loop, soon, that nothing could be synced."""
+        self._call_soon(done, error)
+
     def sync_names(self, folder: Path) -> None:
-        """Make the name of an objects' folder durable, with those of its class's and the volume's; once a process."""
+        """Make the name of an objects' folder durable, with those of its class's and the volume's; once a process. Waits."""
         for directory in self._unnamed(folder):
             sync_directory(directory.parent)
             self._named.add(directory)

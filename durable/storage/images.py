@@ -24,6 +24,7 @@ from .template import fill
 
 STEP_PAGES = 64  # of 4 KiB: less than half a millisecond
 PAGE_BYTES = 4096
+_CHANGE_COUNTERS = (24, 92)  # "file change counter" and "version-valid-for number" of SQLite's file format
 _RUNTIME_TABLES = (
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name LIKE '\\_do\\_%' ESCAPE '\\' "
     "OR tbl_name LIKE '\\_do\\_%' ESCAPE '\\' ORDER BY type, name"
@@ -60,6 +61,7 @@ def write_image(source: apsw.Connection, target: Path) -> Iterator[bool]:
                 yield False
         yield True
         _forget_company(image)
+    _forget_changes(target)
 
 
 def _forget_company(image: apsw.Connection) -> None:
@@ -67,6 +69,14 @@ def _forget_company(image: apsw.Connection) -> None:
     image.execute(
         "PRAGMA journal_mode=DELETE; PRAGMA secure_delete=ON; DELETE FROM _do_sockets; DELETE FROM _do_calls"
     ).fetchall()
+
+
+def _forget_changes(image: Path) -> None:
+    """Have all images of one commit the same bytes: how often SQLite has changed a file depends on how the copy was made."""
+    with image.open("r+b") as file:
+        for at in _CHANGE_COUNTERS:
+            file.seek(at)
+            file.write(bytes(4))
 
 
 NEW_LIFE = 2**32

@@ -116,27 +116,23 @@ class WalSync:
         finished = partial(self._finished, target, frames)
         if self._fd is not None and self._placed and self._main_fd is None:
             self._pool.fdatasync(self._fd, finished)
-        elif self._main_fd is not None and not self.exists:
-            self._pool.fsync_new(self._main_fd, self.path.parent, partial(self._made, finished))
+            return
+        try:
+            files = self._files()
+        except OSError as error:
+            self._pool.tell(finished, error)
         else:
-            self._pool.submit(partial(self._sync, self.exists), finished)
+            self._pool.fsync_named(files, self.path.parent, partial(self._named, self.exists, finished))
 
-    def _made(self, finished: Done, error: BaseException | None) -> None:
+    def _files(self) -> list[int]:
+        main = [] if self._main_fd is None else [self._main_fd]
+        return [*main, self._descriptor()] if self.exists else main
+
+    def _named(self, has_log: bool, finished: Done, error: BaseException | None) -> None:
         if error is None:
             self._main_fd = None
-        finished(error)
-
-    def _sync(self, has_log: bool) -> None:
-        if self._main_fd is not None:
-            os.fsync(self._main_fd)
-        if has_log:
-            os.fdatasync(self._descriptor())
-        if not self._placed:
-            sync_directory(self.path.parent)
-            if self._main_fd is not None:
-                self._pool.sync_names(self.path.parent)
-                self._main_fd = None
             self._placed = has_log
+        finished(error)
 
     def _descriptor(self) -> int:
         if self._fd is None:
@@ -222,7 +218,10 @@ class WalSync:
         if self._main_fd is None or self.durable >= self.appended_to:
             return
         try:
-            self._sync(self.exists)
+            for file in self._files():
+                os.fsync(file)
+            sync_directory(self.path.parent)
+            self._pool.sync_names(self.path.parent)
         except OSError:
             self.failed = True
             raise

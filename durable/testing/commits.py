@@ -117,7 +117,7 @@ class GatedPool(SyncPool):
     def submit(self, job: Job, done: Done) -> None:
         """Run the sync when the test allows it."""
         self._commits.admit(
-            self, lambda: super(GatedPool, self).submit(job, done), lambda error: self._refuse(done, error)
+            self, lambda: super(GatedPool, self).submit(job, done), lambda error: self.tell(done, error)
         )
 
     def fdatasync(self, descriptor: int, done: Done) -> None:
@@ -125,19 +125,16 @@ class GatedPool(SyncPool):
         self._commits.admit(
             self,
             lambda: super(GatedPool, self).fdatasync(descriptor, done),
-            lambda error: self._refuse(done, error),
+            lambda error: self.tell(done, error),
         )
 
-    def fsync_new(self, descriptor: int, folder: Path, done: Done) -> None:
+    def fsync_named(self, files: list[int], folder: Path, done: Done) -> None:
         """Sync when the test allows it."""
         self._commits.admit(
             self,
-            lambda: super(GatedPool, self).fsync_new(descriptor, folder, done),
-            lambda error: self._refuse(done, error),
+            lambda: super(GatedPool, self).fsync_named(files, folder, done),
+            lambda error: self.tell(done, error),
         )
-
-    def _refuse(self, done: Done, error: OSError) -> None:
-        self._call_soon(done, error)
 
     def close(self) -> None:
         """End the threads; what is still held never happens."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,22 +169,35 @@ async def test_a_pool_that_is_closed_leaves_no_descriptor(
     assert len(os.listdir("/dev/fd")) == before
 
 
-async def test_G4_an_objects_commits_are_synced_without_a_thread_from_its_third_on(
+async def test_G4_an_objects_commits_are_synced_without_a_thread(
     local: LocalObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_kernel: list[int] = []
-    asked = KernelSyncs.fdatasync
+    by_kernel: list[str] = []
+    by_thread: list[int] = []
 
-    def ask(self: KernelSyncs, descriptor: int, done: Any) -> bool:
-        by_kernel.append(descriptor)
-        return asked(self, descriptor, done)
+    def note(name: str) -> None:
+        asked = getattr(KernelSyncs, name)
 
-    monkeypatch.setattr(KernelSyncs, "fdatasync", ask)
+        def ask(self: KernelSyncs, descriptor: int, done: Any) -> bool:
+            kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+            by_kernel.append(f"{name} {kind}")
+            return bool(asked(self, descriptor, done))
+
+        monkeypatch.setattr(KernelSyncs, name, ask)
+        monkeypatch.setattr(os, name, by_thread.append)
+
+    note("fsync")
+    note("fdatasync")
+    await lab().increment()
+    assert by_kernel[:2] == ["fsync file", "fsync folder"]
+    assert set(by_kernel[2:]) == {"fsync folder"}  # those above, once
+    by_kernel.clear()
+    await lab().increment()  # the log is new
+    assert by_kernel == ["fsync file", "fsync folder"]
+    by_kernel.clear()
     await lab().increment()
     await lab().increment()
-    assert by_kernel == []  # the names of file and log are made durable as well
-    await lab().increment()
-    await lab().increment()
-    assert len(by_kernel) == 2
+    assert by_kernel == ["fdatasync file"] * 2
+    assert by_thread == []
     with local.commits.failing(), pytest.raises(LostWriteError):
         await lab().increment()

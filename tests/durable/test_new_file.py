@@ -270,7 +270,7 @@ def test_G4_who_takes_over_a_new_file_syncs_it(tmp_path: Path, synced: list[int]
     store = open_store(tmp_path, pool, claim)
     store.log.sync_soon()
     pool.close()
-    assert synced[:2] == [file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino]
+    assert {file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino} <= set(synced)
     assert store.log.durable == store.transactions.seq
     store.abandon()
 
@@ -284,7 +284,7 @@ def test_S13_a_new_file_that_no_sync_has_come_to_is_durable_when_it_is_closed(
         store.kv.put_many({"key": number})
         store.log.note(store.commit())
     store.close()
-    assert synced[:2] == [file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino]
+    assert {file_of(tmp_path).stat().st_ino, file_of(tmp_path).parent.stat().st_ino} <= set(synced)
     store = open_store(tmp_path, pool, Claim(2, "next"))
     assert store.kv.get("key") == commits - 1
     store.abandon()

@@ -15,7 +15,6 @@ import pytest
 
 from durable.errors import DamagedFileError, StorageError
 from durable.identity import id_from_name
-from durable.storage import durability, wal
 from durable.storage.database import SMALL_CACHE_BYTES
 from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
@@ -330,12 +329,22 @@ class ManualPool(SyncPool):
     def __init__(self) -> None:
         super().__init__(0, lambda *_: None)
         self.jobs: list[tuple[Callable[[], None], Callable[[Any], None]]] = []
+        self.named: list[Path] = []  # folders of which the names were synced
 
     def submit(self, job: Callable[[], None], done: Callable[[Any], None]) -> None:
         self.jobs.append((job, done))
 
     def fdatasync(self, descriptor: int, done: Callable[[Any], None]) -> None:
         self.submit(partial(os.fdatasync, descriptor), done)
+
+    def fsync_named(self, files: list[int], folder: Path, done: Callable[[Any], None]) -> None:
+        self.named.append(folder)
+
+        def sync() -> None:
+            for one in files:
+                os.fsync(one)
+
+        self.submit(sync, done)
 
     def finish(self, error: BaseException | None = None) -> None:
         """Let the oldest sync end."""
@@ -404,23 +413,12 @@ def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp
     synced.log.close()
 
 
-def test_G4_the_directories_of_a_new_file_are_made_durable_too_once(
-    synced: Synced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directories: list[Path] = []
-    monkeypatch.setattr(durability, "sync_directory", directories.append)
-    monkeypatch.setattr(wal, "sync_directory", directories.append)
-    above = [tmp_path, *list(tmp_path.parents)[:3]]
-    for log, expected in ((synced.log, above), (synced.another(tmp_path / "other"), [tmp_path])):
-        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-        log.sync_main_by(fd)
-        for seq in (1, 2):
-            log.appended(seq)
-            synced.pool.finish()
-        assert directories == expected
-        directories.clear()
-        log.close()
-        os.close(fd)
+def test_G4_the_names_of_a_log_are_synced_with_its_first_sync_only(synced: Synced, tmp_path: Path) -> None:
+    for seq in (1, 2):
+        synced.log.appended(seq)
+        synced.pool.finish()
+    assert synced.pool.named == [tmp_path]
+    synced.log.close()
 
 
 def test_a_resting_log_holds_no_descriptor_and_syncs_again(synced: Synced) -> None:
