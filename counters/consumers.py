@@ -84,6 +84,7 @@ class CountersConsumer(HttpConsumer):
 class CounterConsumer(HttpConsumer):
     """`/counters/{name}`: one counter."""
 
+    needs_no_task = True
     requires = require("counters")
     declared_errors = DECLARED
 
@@ -119,6 +120,7 @@ class CounterConsumer(HttpConsumer):
 class IncrementConsumer(HttpConsumer):
     """`/counters/{name}/increment`: add to one counter."""
 
+    needs_no_task = True
     requires = require("counters")
     declared_errors = DECLARED
 
@@ -142,6 +144,8 @@ class IncrementConsumer(HttpConsumer):
 class DemoIncrementConsumer(HttpConsumer):
     """`/demo/increment`: the tutorial's counter, counted up."""
 
+    needs_no_task = True
+
     async def get(self, _request: Request) -> Response:
         """Answer `Count: 1`, `Count: 2` and so on."""
         return text_response(f"Count: {await Counter.namespace.get_by_name(DEMO).increment()}")
@@ -153,6 +157,8 @@ class DemoIncrementConsumer(HttpConsumer):
 
 class DemoConsumer(HttpConsumer):
     """`/demo/`: the tutorial's counter, looked at."""
+
+    needs_no_task = True
 
     async def get(self, _request: Request) -> Response:
         """Answer `Current count: 2`."""

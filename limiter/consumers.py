@@ -96,6 +96,7 @@ class PolicyConsumer(HttpConsumer):
 class CheckConsumer(HttpConsumer):
     """`/limiters/{policy}/check`: admit or refuse one request."""
 
+    needs_no_task = True
     requires = require("limiter")
 
     async def post(self, request: Request) -> Response:
@@ -113,6 +114,7 @@ class CheckConsumer(HttpConsumer):
 class ResetConsumer(HttpConsumer):
     """`/limiters/{policy}/reset`: forget a key."""
 
+    needs_no_task = True
     requires = require("limiter")
 
     async def post(self, request: Request) -> Response:
@@ -126,6 +128,7 @@ class ResetConsumer(HttpConsumer):
 class GateConsumer(HttpConsumer):
     """`/limiters/{policy}/gate?key=`: a check in the form that proxies ask for."""
 
+    needs_no_task = True
     requires = require("limiter")
 
     async def get(self, request: Request) -> Response:
@@ -146,6 +149,8 @@ class GateConsumer(HttpConsumer):
 
 class DemoLimitedConsumer(HttpConsumer):
     """`/demo/limited`: the tutorial's limited page, 100 times in any 60 seconds for one client address."""
+
+    needs_no_task = True
 
     async def get(self, request: Request) -> Response:
         """Answer `OK`, or `Rate limit exceeded` with status 429."""

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from asgiref.testing import ApplicationCommunicator
-from channels.routing import URLRouter
 from django.http import HttpRequest, HttpResponse
 from django.urls import re_path
 
-from project.asgi import RawPath, application
+from durable.gateway.paths import PathRouter
+from project.asgi import application
 from project.middleware import StaticMiddleware
 
 
@@ -29,7 +29,7 @@ async def test_an_encoded_slash_stays_part_of_a_name() -> None:
         seen.append(scope["url_route"]["kwargs"])
 
     route: Any = re_path(r"^counters/(?P<name>[^/]+)$", endpoint)  # type: ignore[call-overload]
-    router = RawPath(URLRouter([route]))
+    router = PathRouter([route])
     scope = {"type": "http", "path": "/counters/a/b", "raw_path": b"/counters/a%2Fb", "root_path": ""}
     await router(scope, None, None)  # type: ignore[arg-type]
     await router({**scope, "raw_path": None, "path": "/counters/plain"}, None, None)  # type: ignore[arg-type]

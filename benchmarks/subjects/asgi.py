@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
-from project.asgi import RawPath, catch_all, django_application, no_such_socket
+from durable.gateway.paths import Application
+from project.asgi import catch_all, django_application, no_such_socket
 from project.routing import http_urlpatterns, websocket_urlpatterns
 from rooms.consumers import RoomConsumer
 
@@ -25,6 +25,4 @@ websocket: list[Any] = [
     re_path(r"^ws/subject/(?P<name>[^/]+)$", SubjectSocket.as_asgi()),
     catch_all(no_such_socket),
 ]
-application = ProtocolTypeRouter(
-    {"http": RawPath(URLRouter(http)), "websocket": RawPath(URLRouter(websocket))}
-)
+application = Application(http=http, websocket=websocket)

@@ -36,6 +36,7 @@ from .directory import Directory
 from .link import ForeignLinkError, Link
 from .links import Links
 from .redis import RedisUnavailableError
+from .taskless import CallResult
 
 log = logging.getLogger(__name__)
 
@@ -107,15 +108,13 @@ class Router:
             slot = channel.take_slot()
             self._call_numbers += 1
             call_id = CallId(self.me, slot, self._call_numbers)
-        answer: asyncio.Future[bytes] = self._loop.create_future()
+        answer: CallResult[bytes] = CallResult()
         request = Call(0, channel.target, method, arguments, call_id, chain or [], repeat)
 
         def done(outcome: Reply | DurableError) -> None:
             # Without an answer the call may still run somewhere: its slot must not get a later number.
             if slot is not None and (isinstance(outcome, Reply) or outcome.delivered == "no"):
                 channel.free_slot(slot)
-            if answer.done():
-                return
             if isinstance(outcome, DurableError):
                 answer.set_exception(outcome)
             elif outcome.error is not None:

@@ -8,7 +8,6 @@ surrogates are refused, since they have no UTF-8 form. The first byte of an enco
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -25,6 +24,8 @@ MAX_BYTES = 32 * 1024 * 1024
 _TUPLE, _SET, _INT, _DECIMAL, _DATETIME, _DATE, _UUID, _DICT = range(1, 9)
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _SCALARS = frozenset((type(None), bool, float, str, bytes))
+_FLAT = _SCALARS | {int}
+_POSITIONAL_ONLY = VERSION + b"\x92%b\x80"  # msgpack's array of two: the arguments, and an empty map
 
 _encoder = msgspec.msgpack.Encoder()
 _encode = _encoder.encode
@@ -54,10 +55,20 @@ def _lower(value: Any, depth: int) -> Any:
     if kind is dict:
         return _lower_dict(value, depth)
     if kind is tuple:
-        return _ext(_TUPLE, _encode([_lower(item, depth) for item in value]))
+        return _ext(_TUPLE, _flat(value) or _encode([_lower(item, depth) for item in value]))
     if kind is set:
         return _ext(_SET, _encode([_lower(item, depth) for item in value]))
     return _lower_rare(value, kind, depth)
+
+
+def _flat(items: tuple[Any, ...]) -> bytes | None:
+    """What `_encode` makes of items of which none needs a tag; None where one may, or cannot be encoded."""
+    if not _FLAT.issuperset(map(type, items)):
+        return None
+    try:
+        return _encode(items)
+    except (OverflowError, UnicodeEncodeError):  # an integer of more than 64 bits, a lone surrogate
+        return None
 
 
 def _lower_dict(value: dict[Any, Any], depth: int) -> Any:
@@ -133,7 +144,7 @@ def encode(value: Any, *, around: int = 0) -> bytes:
         around: how many of its levels are the runtime's own, and not counted.
     """
     try:
-        data = VERSION + _encode(_lower(value, -around))
+        data = VERSION + _encode(value if type(value) in _SCALARS else _lower(value, -around))
     except (UnicodeEncodeError, ValueError) as error:
         raise ValueRefusedError(f"a string with lone surrogates cannot travel or rest ({error})") from None
     except RecursionError:
@@ -143,9 +154,12 @@ def encode(value: Any, *, around: int = 0) -> bytes:
     return data
 
 
-def encode_arguments(args: Iterable[Any], kwargs: dict[str, Any]) -> bytes:
+def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The arguments of a call, each of which may have as many levels as any value."""
-    return encode([list(args), kwargs], around=2)
+    flat = None if kwargs else _flat(args)
+    if flat is None or len(flat) > MAX_BYTES - len(_POSITIONAL_ONLY):
+        return encode([list(args), kwargs], around=2)
+    return _POSITIONAL_ONLY % flat
 
 
 def decode(data: bytes) -> Any:

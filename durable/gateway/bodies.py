@@ -56,10 +56,11 @@ def decode_json(body: bytes, kind: type[T]) -> T:
         raise Problem(400, "bad_json", "The body is not valid JSON: text must be UTF-8.") from None
     except RecursionError:
         raise Problem(400, "bad_json", "The body is nested too deeply.") from None
-    for name, quoted in codec.members:
-        # An escape could spell a member's name in a second way, so a body with one is looked at in full.
-        if body.count(quoted) > 1 or b"\\u" in body:
-            _refuse_duplicates(body, name)
+    if body.count(b":") > 1:  # else it has one member at most
+        is_escaped = b"\\u" in body  # a member's name could be spelled in a second way
+        for name, quoted in codec.members:
+            if is_escaped or body.count(quoted) > 1:
+                _refuse_duplicates(body, name)
     return value
 
 

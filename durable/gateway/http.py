@@ -223,6 +223,10 @@ class HttpConsumer:
     max_body: ClassVar[int] = 64 * 1024
     """Bytes of a request body."""
 
+    needs_no_task: ClassVar[bool] = False
+    """The handlers await calls of objects above all, and nothing that needs the task it runs in (`asyncio.timeout`, a TaskGroup): the
+    server may then run a request without one, which is a fifth cheaper."""
+
     declared_errors: ClassVar[dict[str, tuple[int, str]]] = {}
     """Class names of the objects' `ObjectError`s, each with the status and code it is answered with."""
 

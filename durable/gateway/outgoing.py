@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from .eager import step
+from durable.cluster.taskless import step
+
 from .frames import Outbound, WriteFrame
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

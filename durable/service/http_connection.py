@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from durable.cluster.taskless import Taskless
 from durable.gateway.answers import EXTENSION
 from durable.gateway.problems import Header
 
@@ -22,9 +24,18 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # among them those that end
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Uvicorn's HTTP connection, with the extension of `durable.gateway.answers`."""
+    """Uvicorn's HTTP connection, with the extension of `durable.gateway.answers`.
+
+    A request that has come whole, and for which the application has `needs_no_task`, runs without a task. An idle
+    connection has one timer that looks now and then, and not a new one after each answer.
+    """
 
     _is_last = False
+    _is_reading = False
+    _first: tuple[RequestResponseCycle, ASGI3Application] | None = None  # of what is being read
+    _is_idle = False
+    _idle_since = 0.0
+    _idle_timer: asyncio.TimerHandle | None = None
 
     def expect_last_request(self) -> None:
         """Let the request that runs, or comes next, be the last one."""
@@ -36,6 +47,55 @@ class HttpConnection(HttpToolsProtocol):
         """A client has connected."""
         super().connection_made(transport)
         self._extensions = {EXTENSION: {"write": self._write_answer}}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Something of a request has come, or all of it."""
+        self._is_idle = False
+        self._is_reading = True
+        super().data_received(data)
+        self._is_reading = False
+        if self._first is not None:
+            (cycle, application), self._first = self._first, None
+            needs_no_task = None if cycle.more_body else getattr(application, "needs_no_task", None)
+            if needs_no_task is not None and needs_no_task(cycle.scope):
+                running: set[Any] = self.tasks
+                Taskless(cycle.run_asgi(application), running).go_on()
+            else:
+                super()._start_asgi_task(cycle, application)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._is_reading:
+            self._first = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """A request has been answered."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._is_idle, self._idle_since = True, self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
+
+    def _look_if_idle(self) -> None:
+        self._idle_timer = None
+        idle = self.loop.time() - self._idle_since if self._is_idle else 0.0
+        left = self.timeout_keep_alive - idle
+        if left <= 0:
+            self.timeout_keep_alive_handler()
+        elif not self.transport.is_closing():
+            self._idle_timer = self.loop.call_later(left, self._look_if_idle)
 
     def on_headers_complete(self) -> None:
         """A request has come."""

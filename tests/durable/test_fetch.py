@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from channels.routing import URLRouter
 
 from durable import DurableObject, ObjectError, RemoteError, Request, Response
 from durable.errors import NotCallableError, ValueRefusedError
 from durable.gateway import object_urls
 from durable.gateway.auth import require
 from durable.gateway.http import HttpConsumer, Principal
+from durable.gateway.paths import PathRouter
 from durable.runtime.namespace import dispatch
 from durable.testing import LocalObjects
-from tests.asgi_client import RawPath, asgi_client, raw
+from tests.asgi_client import asgi_client, raw
 from tests.durable.lab import Lab
 
 MIB = 1024 * 1024
@@ -200,7 +200,7 @@ async def test_C9_bodies_over_http(local: LocalObjects) -> None:
 
 
 async def test_C11_over_a_real_connection(local: LocalObjects) -> None:
-    app = RawPath(URLRouter(PAGES))
+    app = PathRouter(PAGES)
 
     async def only_http(scope: Any, receive: Any, send: Any) -> None:
         await app(scope, receive, send)

@@ -1,11 +1,8 @@
-"""Frames on their way to one client, and the first step that costs no task."""
+"""Frames on their way to one client."""
 
 import asyncio
 from typing import Any
 
-import pytest
-
-from durable.gateway.eager import step
 from durable.gateway.frames import frame
 from durable.gateway.outgoing import Outgoing
 
@@ -119,65 +116,3 @@ async def test_finish_waits_no_longer_than_it_may() -> None:
     await outgoing.finish(text("end"), 0.01)
     assert client.got == []
     outgoing.stop()
-
-
-async def test_step_runs_what_does_not_wait_without_a_task() -> None:
-    ran = []
-
-    async def work() -> None:
-        ran.append(1)
-
-    assert step(work()) is None
-    assert ran == [1]
-
-
-async def test_step_runs_the_rest_in_a_task() -> None:
-    ran, go = [], asyncio.Event()
-
-    async def work() -> None:
-        ran.append("first")
-        await go.wait()
-        await asyncio.sleep(0)
-        ran.append("second")
-
-    rest = step(work())
-    assert ran == ["first"]
-    assert rest is not None
-    task = rest()
-    go.set()
-    await task
-    assert ran == ["first", "second"]
-
-
-async def test_step_raises_what_the_first_step_raised_and_the_task_what_the_rest_raised() -> None:
-    async def work(first: bool) -> None:
-        if first:
-            raise LookupError
-        await asyncio.sleep(0)
-        raise KeyError
-
-    with pytest.raises(LookupError):
-        step(work(True))
-    rest = step(work(False))
-    assert rest is not None
-    with pytest.raises(KeyError):
-        await rest()
-
-
-async def test_step_passes_a_cancellation_on() -> None:
-    cleaned = []
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaned.append(1)
-
-    rest = step(work())
-    assert rest is not None
-    task = rest()
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert cleaned == [1]

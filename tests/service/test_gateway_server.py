@@ -28,6 +28,7 @@ import sys
 from pathlib import Path
 from durable.conf import DurableSettings
 from durable.gateway.answers import answer_writer
+from durable.cluster.taskless import CallResult
 from durable.gateway.frames import frame, frame_writer
 from durable.service import client_connection
 from durable.service.gateway_server import GatewayServer, server_config
@@ -73,9 +74,30 @@ async def application(scope, receive, send):
         if not write(200, headers, asked.encode()):
             await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"x-by", b"messages")]})
             await send({"type": "http.response.body", "body": asked.encode()})
+    elif scope["type"] == "http" and scope["path"] == "/taskless":
+        had_task = asyncio.current_task() is not None
+        body = b""
+        while (part := await receive()).get("more_body"):
+            body += part["body"]
+        body += part["body"]
+        result = CallResult()
+        asyncio.get_running_loop().call_later(0.02, result.set_result, body)
+        try:
+            body = await result
+        except asyncio.CancelledError:
+            body = b"stopped"
+        body = b"%s, %s" % (b"a task" if had_task else b"no task", body)
+        headers = [(b"content-length", b"%d" % len(body))]
+        if scope["query_string"] == b"raise":
+            raise KeyError
+        if scope["query_string"] == b"messages" or not answer_writer(scope)(200, headers, body):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
     elif scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+application.needs_no_task = lambda scope: scope["path"] == "/taskless"
 
 class Alone:
     async def get(self): pass
@@ -84,7 +106,9 @@ class Alone:
 client_connection.LINGER_SECONDS = 0.2
 listener = adopt_listener(int(sys.argv[1]))
 conf = DurableSettings(data_dir=Path("/nowhere"), ping_seconds=0.2)
-GatewayServer(server_config(application, conf), Lifeline.inherit(), Alone()).serve_on(listener)
+config = server_config(application, conf)
+config.timeout_keep_alive = 0.4
+GatewayServer(config, Lifeline.inherit(), Alone()).serve_on(listener)
 """
 
 HANDSHAKE = (
@@ -266,6 +290,69 @@ async def test_a_whole_answer_has_no_more_headers_than_it_was_given(gateway: Gat
     answer = await all_that_comes(gateway, b"GET /whole?split HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"cookie" not in answer
+
+
+POST = b"POST /taskless?%s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n%s\r\n"
+
+
+def bodies(answer: bytes) -> list[bytes]:
+    return [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize("how", [b"", b"messages"])
+async def test_a_request_that_needs_no_task_has_none_and_the_connection_goes_on(
+    gateway: Gateway, how: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    for number in range(3):
+        writer.write(POST % (how, b"") + b"no%2d" % number)
+        assert (await reader.readuntil(b"no%2d" % number)).endswith(b"no task, no%2d" % number)
+    writer.close()
+
+
+async def test_a_request_that_comes_in_pieces_has_a_task(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(POST % (b"", b"Connection: close\r\n") + b"bo")
+    await asyncio.sleep(0.1)
+    writer.write(b"dy")
+    assert bodies(await reader.read()) == [b"a task, body"]
+    writer.close()
+
+
+async def test_requests_without_a_task_are_answered_in_their_order(gateway: Gateway) -> None:
+    asked = b"".join(POST % (b"", b"") + b"no%2d" % number for number in range(3))
+    answer = await all_that_comes(gateway, asked + POST % (b"", b"Connection: close\r\n") + b"last")
+    ends = [body.rpartition(b", ")[2] for body in bodies(answer)]
+    assert ends == [b"no 0", b"no 1", b"no 2", b"last"]
+
+
+async def test_a_request_without_a_task_that_fails_is_answered_with_500(gateway: Gateway) -> None:
+    answer = await all_that_comes(gateway, POST % (b"raise", b"") + b"body")
+    assert answer.startswith(b"HTTP/1.1 500 ")
+
+
+async def test_an_idle_connection_is_closed_after_a_while_and_a_used_one_is_not(gateway: Gateway) -> None:
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    for _ in range(4):
+        writer.write(POST % (b"", b"") + b"body")
+        await reader.readuntil(b"task, body")
+        last = loop.time()
+        await asyncio.sleep(0.2)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert loop.time() - last > 0.35
+    writer.close()
+
+
+async def test_a_connection_in_the_middle_of_a_request_is_not_idle(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    for _ in range(2):
+        whole = POST % (b"", b"") + b"body"
+        writer.write(whole[:30])
+        await asyncio.sleep(0.9)
+        writer.write(whole[30:])
+        assert (await reader.readuntil(b"body")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
 
 
 async def test_it_says_nothing_about_itself_and_believes_no_forwarded_address(gateway: Gateway) -> None:
