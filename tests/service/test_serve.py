@@ -50,12 +50,11 @@ def serving_workers(service: Service) -> int:
 
 def owner_of(service: Service) -> str:
     """The worker child that holds an object's file."""
+    files = {path.stat().st_ino for path in service.data_dir.glob("objects/*/??/*.sqlite3")}
     for child in service.record().children:
         if child.name.startswith("worker"):
-            held = Path(f"/proc/{child.pid}/fd").iterdir()
-            if any(
-                str(path.resolve()).endswith(".sqlite3") and "objects" in str(path.resolve()) for path in held
-            ):
+            held = {path.stat().st_ino for path in Path(f"/proc/{child.pid}/fd").iterdir()}
+            if not held.isdisjoint(files):
                 return child.name
     raise AssertionError("no worker holds an object")
 
