@@ -133,8 +133,9 @@ def relays(service: Service, connections: int) -> Measured:
 def _spread(service: Service, connections: int, count: int, asked: str, title: str) -> Measured:
     names = [f"bench-{n}" for n in range(count)]
     requests = [service.request("POST", f"/api/v1/{asked}/{name}/increment") for name in names]
-    awake = iter(requests)
-    service.load(CHECKING, lambda: next(awake, None), seconds=60)  # each has its file, and is awake
+    for _ in range(2):  # each has its file and its log, and is awake
+        awake = iter(requests)
+        service.load(CHECKING, lambda awake=awake: next(awake, None), seconds=60)  # type: ignore[misc]
     before = service.total(names)
     result = service.load(connections, lambda: random.choice(requests))
     stored = service.total(names) - before
