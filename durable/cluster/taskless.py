@@ -132,12 +132,16 @@ class Taskless:
         self._run(self._work.send, None)
 
     def cancel(self, msg: Any = None) -> bool:
-        """Raise `asyncio.CancelledError` where it waits."""
+        """Raise `asyncio.CancelledError` where it waits, with the next turn of the loop; whether it waits."""
         if self._waits_for is None:
             return False
-        self._waits_for.forget()
-        self._run(self._work.throw, asyncio.CancelledError(msg))
+        asyncio.get_running_loop().call_soon(self._cancel, msg)
         return True
+
+    def _cancel(self, msg: Any) -> None:
+        if self._waits_for is not None:  # else its result has come meanwhile
+            self._waits_for.forget()
+            self._run(self._work.throw, asyncio.CancelledError(msg))
 
     def _run(self, advance: Callable[[Any], Any], value: Any) -> None:
         before, Taskless.running = Taskless.running, self

@@ -83,4 +83,7 @@ class Application(ProtocolTypeRouter):
 
     def needs_no_task(self, scope: Scope) -> bool:
         """Whether a request can be run without a task."""
-        return self._http.find(scope).needs_no_task
+        try:
+            return self._http.find(scope).needs_no_task
+        except ValueError:  # no route: the application will say so
+            return False

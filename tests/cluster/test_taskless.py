@@ -221,13 +221,28 @@ async def test_it_is_cancelled_where_it_waits(works: Works) -> None:
             await other
 
     taskless = works.start(work())
-    assert taskless.cancel("the gateway stops")
+    for one in works.running:  # as a server does that stops
+        assert one.cancel("the gateway stops")
+    await asyncio.sleep(0)
     assert works.seen == ["cancelled"]
     result.set_result(1)  # nobody waits for it any more
     assert works.running == {taskless}
     other.set_result(2)
     assert works.running == set()
     assert not taskless.cancel()
+
+
+async def test_a_result_that_comes_before_the_cancellation_counts(works: Works) -> None:
+    result: CallResult[int] = CallResult()
+
+    async def work() -> None:
+        works.seen.append(await result)
+
+    taskless = works.start(work())
+    assert taskless.cancel()
+    result.set_result(1)
+    await asyncio.sleep(0)
+    assert (works.seen, works.running) == ([1], set())
 
 
 async def test_what_it_raises_is_nothing_to_who_brings_a_result(works: Works) -> None:

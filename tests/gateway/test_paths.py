@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.urls import re_path
 
-from durable.gateway.paths import LONGEST_KNOWN, MOST_KNOWN, PathRouter
+from durable.gateway.paths import LONGEST_KNOWN, MOST_KNOWN, Application, PathRouter
 from project.asgi import application
 
 
@@ -53,6 +53,10 @@ async def test_paths_are_remembered_within_bounds() -> None:
 async def test_a_path_without_a_route_is_an_error() -> None:
     with pytest.raises(ValueError, match="no route"):
         await ask(router_to(Endpoint()), "/nothing")
+
+
+def test_a_path_without_a_route_is_the_applications_to_answer() -> None:
+    assert not Application(http=[], websocket=[]).needs_no_task({"type": "http", "path": "/nothing"})
 
 
 @pytest.mark.parametrize(

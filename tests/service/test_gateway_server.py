@@ -81,7 +81,8 @@ async def application(scope, receive, send):
             body += part["body"]
         body += part["body"]
         result = CallResult()
-        asyncio.get_running_loop().call_later(0.02, result.set_result, body)
+        if scope["query_string"] != b"never":
+            asyncio.get_running_loop().call_later(0.02, result.set_result, body)
         try:
             body = await result
         except asyncio.CancelledError:
@@ -329,6 +330,21 @@ async def test_requests_without_a_task_are_answered_in_their_order(gateway: Gate
 async def test_a_request_without_a_task_that_fails_is_answered_with_500(gateway: Gateway) -> None:
     answer = await all_that_comes(gateway, POST % (b"raise", b"") + b"body")
     assert answer.startswith(b"HTTP/1.1 500 ")
+
+
+async def test_W11_a_request_without_a_task_that_never_ends_is_told_when_the_gateway_stops(
+    gateway: Gateway,
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    others = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(3)]
+    for one in (writer, *(other for _, other in others)):
+        one.write(POST % (b"never", b"") + b"body")
+    await asyncio.sleep(0.2)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert bodies(await asyncio.wait_for(reader.read(), 15)) == [b"no task, stopped"]
+    assert await wait_end(gateway, 10) == 0
+    for one in (writer, *(other for _, other in others)):
+        one.close()
 
 
 async def test_an_idle_connection_is_closed_after_a_while_and_a_used_one_is_not(gateway: Gateway) -> None:
