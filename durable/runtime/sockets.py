@@ -26,6 +26,8 @@ class SocketHello(msgspec.Struct, array_like=True):
     user: dict[str, Any]
 
 
+KNOWN_ATTACHMENT_BYTES = 512  # a larger one is read from the file each time
+
 _encode_hello = msgspec.msgpack.Encoder().encode
 _decode_hello = msgspec.msgpack.Decoder(SocketHello).decode
 
@@ -34,8 +36,9 @@ class WebSocket:
     """One client's connection. It stays the same across eviction, crashes and moves of the object."""
 
     __slots__ = (
+        "_attached",
         "_hello",
-        "_last_attachment",
+        "_known_at",
         "_open",
         "_raw_hello",
         "_table",
@@ -50,7 +53,8 @@ class WebSocket:
         self._raw_hello = raw_hello
         self._hello: SocketHello | None = None
         self._open = False
-        self._last_attachment: bytes | None = None
+        self._attached: bytes | None = None
+        self._known_at = -1  # what is attached is known as long as so many writes have been taken back
         self.id = socket_id
         self.gateway = gateway
         self.tags: list[str] = []
@@ -83,16 +87,27 @@ class WebSocket:
 
         After the socket has closed (in `web_socket_close`) it can still be read.
         """
-        if not self._open:
-            data = self._last_attachment
-        else:
-            data = self._table.store().metadata.get_attachment(self.id)
+        data = self._read_attachment() if self._open else self._attached
         return None if data is None else codec.decode(data)
 
     @attachment.setter
     def attachment(self, value: Any) -> None:
         self._check_open("give it an attachment")
-        self._table.store().metadata.set_attachment(self.id, check_attachment(codec.encode(value)))
+        store, data = self._table.store(), check_attachment(codec.encode(value))
+        store.metadata.set_attachment(self.id, data)
+        self._remember(data, store.transactions.undone)
+
+    def _read_attachment(self) -> bytes | None:
+        store = self._table.store()
+        if self._known_at == store.transactions.undone:
+            return self._attached
+        data = store.metadata.get_attachment(self.id)
+        self._remember(data, store.transactions.undone)
+        return data
+
+    def _remember(self, data: bytes | None, at: int) -> None:
+        is_small = data is None or len(data) <= KNOWN_ATTACHMENT_BYTES
+        self._attached, self._known_at = (data, at) if is_small else (None, -1)
 
     def send(self, message: str | bytes, *, volatile: str | None = None) -> None:
         """Send a frame when this event is durable. `volatile` names frames of which a slow client needs the newest only."""
@@ -195,7 +210,7 @@ class SocketTable:
 
     def forget(self, ws: WebSocket) -> None:
         """A socket has closed: it is not listed any more."""
-        ws._last_attachment = self.store().metadata.get_attachment(ws.id)
+        ws._attached = ws._read_attachment()
         ws._open = False
         self._sockets.pop(ws.id, None)
         self._ids = None

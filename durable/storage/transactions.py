@@ -35,6 +35,7 @@ class Transactions:
         seq: number of the last commit; grows by one with each.
         writing: whether the current event has written.
         holding: whether events before it have written what is not committed yet.
+        undone: how often something that was written has been taken back.
     """
 
     def __init__(self, database: Database, epoch: int, incarnation: str, seq: int) -> None:
@@ -44,6 +45,7 @@ class Transactions:
         self.seq = seq
         self.writing = False
         self.holding = False
+        self.undone = 0
         self._is_ending = False  # a commit has begun: what it fails with is all events' failure
         self.doomed: StorageError | None = None  # why this event can only be rolled back
         self._depth = 0
@@ -124,6 +126,7 @@ class Transactions:
         self._depth = 0
         if not self.writing and not self._is_ending:
             return False
+        self.undone += 1
         ended = self._database.connection.get_autocommit()  # by SQLite itself
         if self.holding and not self._is_ending and not ended:
             self.writing = False
@@ -161,6 +164,7 @@ class Transactions:
         try:
             yield
         except BaseException:
+            self.undone += 1
             if not self.lost():
                 self._database.run(f"ROLLBACK TO {name}")
                 self._database.run(f"RELEASE {name}")

@@ -1,6 +1,7 @@
 """WebSockets of objects: frames, sleep, takeovers, limits, closes and broadcasts."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -213,6 +214,51 @@ async def test_W4_an_attachment_has_at_most_16_KiB(local: LocalObjects) -> None:
     with pytest.raises(SocketError):
         await do(lab(), attach, most + 1)
     assert await do(lab(), lambda obj: len(obj.ctx.get_web_sockets()[0].attachment)) == most
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+async def test_W4_an_attachment_is_what_the_file_has_whatever_is_taken_back(
+    local: LocalObjects, size: int
+) -> None:
+    class MineError(Exception):
+        pass
+
+    def attached(obj: Lab) -> Any:
+        (ws,) = obj.ctx.get_web_sockets()
+        return ws.attachment and ws.attachment["text"][-1]
+
+    def attach(obj: Lab, text: str) -> None:
+        (ws,) = obj.ctx.get_web_sockets()
+        ws.attachment = {"text": "." * size + text}
+
+    def attach_in_vain(obj: Lab) -> Any:
+        with contextlib.suppress(MineError), obj.ctx.storage.transaction():
+            attach(obj, "b")
+            assert attached(obj) == "b"
+            raise MineError
+        return attached(obj)
+
+    def fail(obj: Lab) -> None:
+        attach(obj, "c")
+        raise MineError
+
+    await local.connect(lab())
+    assert await do(lab(), attached) is None
+    await do(lab(), attach, "a")
+    assert await do(lab(), attached) == "a"
+    assert await do(lab(), attach_in_vain) == "a"
+    with pytest.raises(RemoteError):
+        await do(lab(), fail)
+    assert await do(lab(), attached) == "a"
+
+    def change(obj: Lab) -> Any:
+        (ws,) = obj.ctx.get_web_sockets()
+        ws.attachment["text"] = "changed in a copy"
+        return attached(obj)
+
+    assert await do(lab(), change) == "a"
+    await local.evict(lab())
+    assert await do(lab(), attached) == "a"
 
 
 async def test_W4_more_sockets_than_allowed_are_refused(local: LocalObjects) -> None:
