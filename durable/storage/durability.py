@@ -69,23 +69,30 @@ class SyncPool:
         Until then they stay open.
         """
         unnamed = self._unnamed(folder)
-        try:
-            directories = [_open_directory(one) for one in (folder, *(one.parent for one in unnamed))]
-        except OSError as error:
-            self.tell(done, error)
-            return
+        directories = [folder, *(one.parent for one in unnamed)]
 
         def ended(error: BaseException | None) -> None:
-            for directory in directories:
-                os.close(directory)
             if error is None:
                 self._named.update(unnamed)
             done(error)
 
-        together = _Together(len(files) + len(directories), ended)
-        for one in (*files, *directories):
-            if self._kernel is None or not self._kernel.fsync(one, together.ended):
-                self._jobs.put((partial(os.fsync, one), together.ended))
+        part = _Together(len(files) + len(directories), ended).ended
+        for file in files:
+            if self._kernel is None or not self._kernel.fsync(file, part):
+                self._jobs.put((partial(os.fsync, file), part))
+        for directory in directories:
+            if self._kernel is None or not self._ask_for_names(self._kernel, directory, part):
+                self._jobs.put((partial(sync_directory, directory), part))
+
+    def _ask_for_names(self, kernel: KernelSyncs, directory: Path, done: Done) -> bool:
+        try:
+            descriptor = _open_directory(directory)
+        except OSError:
+            return False  # a thread meets the same error, or not any more
+        try:
+            return kernel.fsync(descriptor, done)  # which holds the directory from then on
+        finally:
+            os.close(descriptor)
 
     def tell(self, done: Done, error: BaseException) -> None:
         """Say on the loop, soon, that nothing could be synced."""

@@ -169,6 +169,34 @@ async def test_a_pool_that_is_closed_leaves_no_descriptor(
     assert len(os.listdir("/dev/fd")) == before
 
 
+@pytest.mark.parametrize("by_kernel", [True, False])
+async def test_G4_names_that_are_being_synced_take_no_descriptors(
+    descriptor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_kernel: bool
+) -> None:
+    pool = Pool(monkeypatch)
+    if not by_kernel:
+        monkeypatch.setattr(KernelSyncs, "fsync", lambda *_: False)
+    before = len(os.listdir("/dev/fd"))
+    told: list[asyncio.Future[BaseException | None]] = [pool.loop.create_future() for _ in range(50)]
+    for one in told:
+        pool.pool.fsync_named([descriptor], tmp_path, one.set_result)
+    assert len(os.listdir("/dev/fd")) <= before + 1  # a thread may be at one
+    assert await asyncio.wait_for(asyncio.gather(*told), 10) == [None] * 50
+    assert len(os.listdir("/dev/fd")) == before
+    await pool.close()
+
+
+async def test_G4_a_name_that_cannot_be_synced_fails_the_whole(
+    descriptor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(monkeypatch)
+    told: asyncio.Future[BaseException | None] = pool.loop.create_future()
+    pool.pool.fsync_named([descriptor], tmp_path / "gone", told.set_result)
+    assert isinstance(await asyncio.wait_for(told, 10), FileNotFoundError)
+    assert tmp_path / "gone" not in pool.pool._named
+    await pool.close()
+
+
 async def test_G4_an_objects_commits_are_synced_without_a_thread(
     local: LocalObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
