@@ -116,16 +116,17 @@ def _objects(side: Side, _seconds: float) -> Outcome:
     before = _asleep(side)
     names = [f"new-{run}-{n}" for n in range(OBJECTS)]
     made = _once(service, "POST", names, AT_ONCE)
+    again = _once(service, "POST", names, AT_ONCE)  # ours opens a file with its second write, and holds less before
     time.sleep(AT_REST_SECONDS)
     after = side.holding()
     _until_asleep(side, before)
     one_by_one = _once(service, "GET", names, 1)
     _until_asleep(side, before)
     at_once = _once(service, "GET", names, AT_ONCE)
-    right = all(one.statuses == {200: OBJECTS} for one in (made, one_by_one, at_once))
+    right = all(one.statuses == {200: OBJECTS} for one in (made, again, one_by_one, at_once))
     why = (
         ""
-        if right and service.total(names) == OBJECTS
+        if right and service.total(names) == 2 * OBJECTS
         else "an object was not answered for, or holds another value"
     )
     values = {

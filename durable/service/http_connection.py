@@ -58,8 +58,10 @@ class HttpConnection(HttpToolsProtocol):
         """Something of a request has come, or all of it."""
         self._is_idle = False
         self._is_reading = True
-        super().data_received(data)
-        self._is_reading = False
+        try:
+            super().data_received(data)
+        finally:
+            self._is_reading = False
         if self._first is not None:
             (cycle, application), self._first = self._first, None
             needs_no_task = None if cycle.more_body else getattr(application, "needs_no_task", None)
