@@ -116,7 +116,9 @@ def _objects(side: Side, _seconds: float) -> Outcome:
     before = _asleep(side)
     names = [f"new-{run}-{n}" for n in range(OBJECTS)]
     made = _once(service, "POST", names, AT_ONCE)
-    again = _once(service, "POST", names, AT_ONCE)  # ours opens a file with its second write, and holds less before
+    again = _once(
+        service, "POST", names, AT_ONCE
+    )  # ours opens a file with its second write, and holds less before
     time.sleep(AT_REST_SECONDS)
     after = side.holding()
     _until_asleep(side, before)

@@ -51,8 +51,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         super().connection_lost(exc)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        self._stop_looking()
 
     def data_received(self, data: bytes) -> None:
         """Something of a request has come, or all of it."""
@@ -99,6 +98,11 @@ class HttpConnection(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._idle_timer = self.loop.call_later(left, self._look_if_idle)
 
+    def _stop_looking(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
     def on_headers_complete(self) -> None:
         """A request has come."""
         before: object = self.cycle
@@ -115,6 +119,7 @@ class HttpConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """The connection becomes a WebSocket, and another protocol's: what this one held can go at once, not when the collector comes."""
         super().handle_websocket_upgrade()
+        self._stop_looking()
         self._extensions.clear()
         parser: Any = self
         parser.parser = None
