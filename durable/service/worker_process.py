@@ -20,7 +20,7 @@ from durable.runtime.registry import registry
 from durable.runtime.steps import Steps
 from durable.runtime.tasks import TaskFactory
 from durable.runtime.watchdog import EXIT_STATUS, Watchdog
-from durable.storage.database import take_no_memory_in_advance
+from durable.storage import process
 from durable.troubles import DjangoTroubles
 from durable.worker import Worker
 
@@ -42,7 +42,7 @@ async def run_worker(
 ) -> None:
     """Serve objects with the code of that version until SIGTERM, Ctrl-C or the supervisor's end."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    take_no_memory_in_advance()
+    process.prepare(conf.data_dir)
     raise_descriptor_limit()
     limit_memory(2 * conf.worker_memory_limit)
     loop = asyncio.get_running_loop()

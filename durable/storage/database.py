@@ -40,23 +40,12 @@ POISONED = 2**62
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
-MOST_UNOPENED_BYTES = (
-    64 * 1024
-)  # more than this is not kept in memory; a copy of it is one step (`images.STEP_PAGES`)
+MOST_UNOPENED_BYTES = 64 * 1024
+"""A new file of more than this is opened at once, and not kept in memory. To copy so much is one step (`images.STEP_PAGES`)."""
 LOG_BYTES = 64 * 1024 * 1024
 """What a log keeps of its size when it begins anew: a sync of pages that had their place before costs half of one that makes place."""
 
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
-
-
-def take_no_memory_in_advance() -> None:
-    """Have SQLite allocate what it needs only ("lookaside" takes 48 KiB a connection, and is no faster here).
-
-    For the whole process, before its first connection; raises apsw.MisuseError later.
-    """
-    apsw.shutdown()
-    apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
-    apsw.initialize()
 
 
 class Database:
@@ -83,9 +72,8 @@ class Database:
         self._deadline = float("inf")
         self._trusted = False
         self.in_memory = False  # there is no file
-        self.new_file: NewFile | None = (
-            None  # made by the last commit: what is in it is still read from memory
-        )
+        # Made by the last commit: what is in it is still read from memory.
+        self.new_file: NewFile | None = None
         # To sync the main file by. Closing it would drop SQLite's lock, so it stays open until SQLite has closed its own.
         self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
@@ -262,14 +250,16 @@ class Database:
         The epoch is poisoned first: who has opened the file meanwhile, and gets the lock when we close, then sees that
         it is gone. The log is given up before, since closing deletes it by name, and the name may be another's by then.
         """
-        self.go_on_in_file()
-        self._keep_log(False)
-        with self.trusted():
-            self.cursor.execute(
-                f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
-            ).fetchall()
-        self.path.unlink(missing_ok=True)
-        self.close()
+        try:
+            self.go_on_in_file()
+            self._keep_log(False)
+            with self.trusted():
+                self.cursor.execute(
+                    f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
+                ).fetchall()
+            self.path.unlink(missing_ok=True)
+        finally:
+            self.close()
 
     def hold_main(self) -> int:
         """A descriptor to sync the main file by, kept until `close`. Raises OSError."""

@@ -20,11 +20,8 @@ _WAL_MODE_AT = 18
 _FIRST, _COUNT = 0x40000000, 512  # SQLite's PENDING_BYTE, RESERVED_BYTE, and SHARED_FIRST to its end
 _NAMED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _UNNAMED = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_TMPFILE", os.O_DIRECTORY)
-_NO_UNNAMED = (
-    errno.EOPNOTSUPP,
-    errno.EISDIR,
-    errno.EINVAL,
-)  # this file system, or this kernel, has no such files
+# This file system, or this kernel, has no files without a name.
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 class NewFile:
@@ -59,9 +56,8 @@ class NewFile:
         finally:
             if draft is not None:
                 draft.unlink()
-        Path(f"{path}-wal").unlink(
-            missing_ok=True
-        )  # of a deleted predecessor; nobody has opened our file yet
+        # A log that is there is a deleted predecessor's: nobody has opened our file yet.
+        Path(f"{path}-wal").unlink(missing_ok=True)
         made = os.fstat(self.descriptor)
         self.inode, self._made_at = made.st_ino, made.st_mtime_ns
 

@@ -13,9 +13,10 @@ from typing import Any
 import apsw
 import pytest
 
-from durable.errors import FencedError, LostWriteError
+from durable.errors import FencedError, LostWriteError, StorageError
 from durable.identity import id_from_name
 from durable.storage import database, images, new_file
+from durable.storage.database import Database
 from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
 from durable.storage.kernel_sync import KernelSyncs
@@ -177,6 +178,60 @@ async def test_S9_a_large_first_event_is_stored_whole_and_not_kept_in_memory(loc
     assert database.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 1_000_000
     await local.crash()
     assert await do(lab(), lambda obj: dict(obj.ctx.storage.list())) == values
+
+
+SPILLS = """
+import os, sys
+from pathlib import Path
+from durable.storage import process
+process.prepare(Path(sys.argv[1]))
+from durable.storage.durability import SyncPool
+from tests.durable.conftest import open_store
+store = open_store(Path(sys.argv[1]) / "objects", SyncPool(1, lambda *_: None))
+for number in range(12):
+    store.kv.put_many({f"key{number}": bytes(1_000_000)})
+for entry in os.listdir("/proc/self/fd"):
+    path = os.path.realpath(f"/proc/self/fd/{entry}")
+    if path.startswith(sys.argv[1]):
+        print(path)
+store.commit()
+store.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_S9_what_a_large_first_event_cannot_keep_in_memory_lies_with_the_data(
+    tmp_path: Path, pool: SyncPool
+) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", SPILLS, tmp_path], check=True, capture_output=True, text=True
+    )
+    (spilled,) = said.stdout.splitlines()
+    assert Path(spilled).parent == tmp_path
+    assert [entry.name for entry in tmp_path.iterdir()] == ["objects"]
+    store = open_store(tmp_path / "objects", pool)
+    assert len(store.kv.list()) == 12
+    store.abandon()
+
+
+@pytest.mark.parametrize("failing", ["unlock", "open"])
+def test_S4_an_empty_file_that_cannot_be_removed_is_let_go_of(
+    tmp_path: Path, pool: SyncPool, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("the disk failed")
+
+    store = open_store(tmp_path, pool)
+    store.kv.put_many({"key": 1})
+    store.kv.delete("key")
+    store.commit()
+    with monkeypatch.context() as patched:
+        patched.setattr(*((NewFile, "unlock") if failing == "unlock" else (Database, "_open_file")), fail)
+        with pytest.raises(StorageError):
+            store.close()
+    store = open_store(tmp_path, pool, Claim(2, "next"))
+    store.close()
+    assert not file_of(tmp_path).exists()
 
 
 async def test_S9_the_bound_of_a_database_holds_in_its_first_event(tmp_path: Path, pool: SyncPool) -> None:
