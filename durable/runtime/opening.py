@@ -18,7 +18,7 @@ from durable.storage.durability import SyncPool, size_of
 from durable.storage.failures import BusyFileError
 from durable.storage.journal import Journal
 from durable.storage.rewrite import is_marked
-from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, object_path
+from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, file_name
 
 from .leaving import Leave
 from .surroundings import NotOwnerError, Owners, RuntimeSettings
@@ -171,7 +171,7 @@ class Opener:
                 journal=self._journal,
             )
 
-        if not self._takes_long(object_path(self._root, activation.object_id)):
+        if not self._takes_long(file_name(self._root, activation.object_id)):
             return open_store()
         opening = self._off_loop(open_store)
         try:
@@ -180,7 +180,7 @@ class Opener:
             opening.add_done_callback(_abandon)
             raise
 
-    def _takes_long(self, path: Path) -> bool:
+    def _takes_long(self, path: str) -> bool:
         """Whether opening recovers a large log, or has to write the file anew."""
         return (size_of(f"{path}-wal") or 0) > LARGE_LOG_BYTES or is_marked(path)
 

@@ -380,6 +380,8 @@ class Database:
     @property
     def size(self) -> int:
         """Bytes of the database, without its log."""
+        if self.new_file is not None:
+            return self.new_file.size
         return int(self.row("PRAGMA page_count")[0]) * PAGE_BYTES
 
     @property

@@ -105,6 +105,8 @@ class SyncPool:
             self._named.add(directory)
 
     def _unnamed(self, folder: Path) -> list[Path]:
+        if folder in self._named:  # and so are those above it
+            return []
         return [one for one in (folder, folder.parent, folder.parent.parent) if one not in self._named]
 
     def _work(self) -> None:

@@ -61,6 +61,8 @@ class Metadata:
 
     def get_alarm(self) -> Alarm | None:
         """The alarm that is set, or None."""
+        if self._transactions.is_blank:
+            return None
         alarm = self._database.row("SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta")
         return None if alarm[0] is None else Alarm(*alarm)
 
@@ -79,6 +81,8 @@ class Metadata:
 
     def call_outcome(self, caller: str, slot: int) -> tuple[int, bytes | None] | None:
         """(number, outcome) of the last writing call of this caller and slot, or None."""
+        if self._transactions.is_blank:
+            return None
         with self._large_values():
             return self._database.row(_GET_CALL, (caller, slot))  # type: ignore[no-any-return]
 
@@ -110,6 +114,8 @@ class Metadata:
 
     def sockets(self) -> list[SocketRow]:
         """All accepted sockets, oldest first."""
+        if self._transactions.is_blank:
+            return []
         rows = self._database.rows(
             "SELECT id, gateway, tags, hello, received FROM _do_sockets ORDER BY accepted, id"
         )

@@ -32,10 +32,12 @@ class NewFile:
     Attributes:
         descriptor: it is open here.
         inode: its number.
+        size: in bytes.
     """
 
     def __init__(self, path: Path, image: bytes) -> None:
         self._path = path
+        self.size = len(image)
         self.descriptor, draft = _begin(path)
         try:
             view = memoryview(image)

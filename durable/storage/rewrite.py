@@ -29,7 +29,7 @@ def mark_unsynced(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def is_marked(path: Path) -> bool:
+def is_marked(path: Path | str) -> bool:
     """Whether the file has to be rewritten before it is used."""
     return size_of(f"{path}-unsynced") is not None
 

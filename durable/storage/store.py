@@ -62,7 +62,12 @@ class NewerSchemaError(StorageError):
 
 def object_path(root: Path, object_id: ObjectId) -> Path:
     """Where an object's file is: one level of 256 directories under its class's key."""
-    return Path(f"{root}/{_below_root(object_id)}")
+    return Path(file_name(root, object_id))
+
+
+def file_name(root: Path, object_id: ObjectId) -> str:
+    """The same as text: asked whenever an object is opened, and a `Path` would cost more than the answer."""
+    return f"{root}/{_below_root(object_id)}"
 
 
 def _below_root(object_id: ObjectId) -> str:

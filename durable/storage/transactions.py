@@ -50,6 +50,11 @@ class Transactions:
         self.doomed: StorageError | None = None  # why this event can only be rolled back
         self._depth = 0
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether the object has never written anything, so that nobody need ask what it has stored."""
+        return self._database.in_memory and not (self.writing or self.holding)
+
     def begin_write(self) -> None:
         """Make sure that a write transaction is open. Called before every write."""
         if self.writing:
