@@ -14,7 +14,7 @@ from websockets.protocol import State
 from durable.gateway.frames import EXTENSION
 from durable.gateway.latch import Latch
 
-from .pacing import MOST_BYTES, PACE_SECONDS, Pacer
+from .pacing import BEAT_SECONDS, MOST_BEATS, MOST_BYTES, Pacer
 
 #: Seconds that what is left for a client may take to leave after its connection was closed.
 LINGER_SECONDS = 5.0
@@ -74,6 +74,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
         self._held: list[bytes] | None = None
         self._held_bytes = 0
         self._written_at = 0.0
+        self._beats = 1  # to wait for others, after a write
 
     def handle_connect(self, event: Request) -> None:
         """A client asks for a WebSocket: the application may hand over frames that are ready for the wire."""
@@ -92,11 +93,12 @@ class ClientConnection(WebSocketsSansIOProtocol):
             return True
         if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
             return False
-        if self.loop.time() - self._written_at < PACE_SECONDS:
+        now = self.loop.time()
+        if now - self._written_at < self._beats * BEAT_SECONDS:
             self._held, self._held_bytes = [wire], len(wire)
-            self._pacer.hold(self)
+            self._pacer.hold(self, self._beats)
         else:
-            self._written_at = self.loop.time()
+            self._written_at, self._beats = now, 1
             self.transport.write(wire)
         return True
 
@@ -105,6 +107,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
         held, self._held = self._held, None
         if held is not None and not self.transport.is_closing():
             self._written_at = self.loop.time()
+            self._beats = min(2 * self._beats, MOST_BEATS) if len(held) > 1 else 1
             self.transport.write(b"".join(held))
 
     async def send(self, message: Any) -> None:

@@ -55,6 +55,11 @@ async def application(scope, receive, send):
                 if event["text"] == "burst, stop":
                     os.kill(os.getpid(), signal.SIGTERM)
                     continue
+            if event.get("text") == "stream":
+                for number in range(300):
+                    assert write(frame("%03d" % number).wire)
+                    await asyncio.sleep(0.001)
+                continue
             if event.get("text") == "stuff":
                 large = frame(bytes(65536)).wire
                 taken = 0
@@ -215,6 +220,23 @@ async def test_W8_frames_that_are_ready_leave_before_what_is_sent_after_them(gat
         for _ in range(3):
             await client.send("burst")
             assert [await client.recv() for _ in range(101)] == [*NUMBERS, "burst"]
+
+
+async def test_W8_a_stream_of_frames_leaves_in_order_and_in_few_writes(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    mask, text = b"\0\0\0\0", b"stream"
+    writer.write(bytes([0x81, 0x80 | len(text)]) + mask + text)
+    came, pieces = b"", 0
+    async with asyncio.timeout(10):
+        while came.count(b"\x81\x03") < 300:
+            came += await reader.read(65536)
+            pieces += 1
+    frames = [came[at + 2 : at + 5] for at in range(len(came)) if came[at : at + 2] == b"\x81\x03"]
+    assert frames == [b"%03d" % number for number in range(300)]
+    assert pieces < 150
+    writer.close()
 
 
 async def test_W8_frames_that_are_ready_leave_before_a_close(gateway: Gateway) -> None:
