@@ -420,11 +420,17 @@ async def test_A3_an_alarm_whose_call_was_answered_by_the_next_owner_is_found_wh
 async def test_A3_it_runs_at_the_worker_where_its_object_sleeps_though_placement_has_changed(
     local: LocalObjects, rings: Rings
 ) -> None:
-    due = await set_alarm(10)
-    await local.evict(lab())
+    names = [f"{number}" for number in range(20)]
     owner = local.worker
-    while owner.directory.place(str(lab().id)).worker == owner.id:  # type: ignore[attr-defined, union-attr]
+    for name in names:
+        due = await set_alarm(10, name)
+        await local.evict(lab(name))
+
+    def stay(name: str) -> bool:
+        return owner.directory.place(str(lab(name).id)).worker == owner.id  # type: ignore[attr-defined, union-attr]
+
+    while all(map(stay, names)):  # a new worker would get half of them
         await local.add_worker()
     await local.advance(10)
-    assert rings.infos == [(due, 0)]
-    assert str(lab().id) in owner.host.activations  # type: ignore[attr-defined]
+    assert rings.infos == [(due, 0)] * len(names)
+    assert all(str(lab(name).id) in owner.host.activations for name in names)  # type: ignore[attr-defined]
