@@ -233,7 +233,8 @@ class Activation:
             else:
                 if self._may_shrink and self.host.clock() - self.last_active >= SHRINK_SECONDS:
                     self._may_shrink = False
-                    self.gate.store.shrink()
+                    if self.gate.store.shrink():
+                        self.host.freed.noted()
                 await self._sleep()
                 in_turn = 0
 

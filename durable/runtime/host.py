@@ -105,7 +105,7 @@ class Host:
         self._pool = pool or SyncPool.of(self.loop, settings.sync_threads)
         self.journal = Journal(root, worker, self._pool) if settings.journal else None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="durable-disk")
-        self._freed = FreedMemory(self._threads.submit)
+        self.freed = FreedMemory(self._threads.submit)
         self._opener = Opener(
             settings,
             root=root,
@@ -199,7 +199,7 @@ class Host:
             await self.off_loop(store.abandon if why is Leave.LOST else store.close)
         finally:
             self.capacity.files.release()
-        self._freed.closed()
+        self.freed.noted()
         gone = True
         if entry is not None:
             gone = not store.database.path.exists()
@@ -322,7 +322,7 @@ class Host:
         self.capacity.look()
         if self.capacity.tight:
             self.capacity.evict(self.activations.values(), now)
-        self._freed.look(now, urgent=self.capacity.tight)
+        self.freed.look(now, urgent=self.capacity.tight)
 
     def stop_ticking(self) -> None:
         """From now on nobody looks at the clock but who calls `tick`: for tests that move it."""

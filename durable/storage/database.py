@@ -80,6 +80,7 @@ class Database:
         self._log_is_empty = False  # nothing of an earlier time is in the log's file, nor anything of ours
         self._inode = 0
         self._former: apsw.Connection | None = None  # what the running event may still read from
+        self._has_left_memory = False  # to the allocator, since the last look
         self.connection: apsw.Connection
         self.cursor: apsw.Cursor
 
@@ -174,12 +175,18 @@ class Database:
         again = f"SELECT 1 FROM _do_meta; PRAGMA cache_size=-{CACHE_KIB}"
         self.cursor.execute(again, can_cache=False).fetchall()
 
-    def shrink(self) -> None:
-        """Give back memory that is not worth keeping while nobody asks for anything. Between events only."""
+    def shrink(self) -> bool:
+        """Give back memory that is not worth keeping while nobody asks for anything. Between events only.
+
+        Returns:
+            whether a whole connection's memory has been freed since the last time, which the allocator may keep.
+        """
         used, _ = self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
         if used > SMALL_CACHE_BYTES and not self.in_memory and self.new_file is None:
             with self.trusted():
                 self._empty_cache()
+        left, self._has_left_memory = self._has_left_memory, False
+        return left
 
     def make_file(self) -> None:
         """Commit the first transaction that writes, by making the file: it holds what the transaction leaves, and is not synced.
@@ -233,6 +240,7 @@ class Database:
         if self._former is not None:
             self._former.close(True)
             self._former = None
+            self._has_left_memory = True
 
     def close(self) -> None:
         """Checkpoint everything into the main file, empty the log, and let go of the file."""

@@ -227,10 +227,14 @@ class Store:
         """The log has been copied; nobody has written since."""
         self.log.restarted(self.transactions.seq)
 
-    def shrink(self) -> None:
-        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor."""
-        self.database.shrink()
+    def shrink(self) -> bool:
+        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor.
+
+        Returns:
+            whether as much memory has been freed as a closed object leaves.
+        """
         self.log.rest()
+        return self.database.shrink()
 
     def close(self) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running.

@@ -8,14 +8,14 @@ def test_memory_is_given_back_after_many_objects_and_not_too_often() -> None:
     asked: list[object] = []
     freed = FreedMemory(asked.append)
     for _ in range(OBJECTS - 1):
-        freed.closed()
+        freed.noted()
     freed.look(now=100.0)
     assert not asked
-    freed.closed()
+    freed.noted()
     freed.look(now=100.0)
     assert asked == [give_back]
     for _ in range(OBJECTS):
-        freed.closed()
+        freed.noted()
     freed.look(now=100.0 + SECONDS / 2)
     assert len(asked) == 1
     freed.look(now=100.0 + SECONDS)

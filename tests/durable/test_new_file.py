@@ -61,6 +61,16 @@ def test_I6_the_first_commit_makes_the_file_and_the_next_write_its_log(
     store.abandon()
 
 
+def test_memory_that_is_left_when_the_file_is_opened_is_told_of_once(tmp_path: Path, pool: SyncPool) -> None:
+    store = written(tmp_path, pool)
+    assert not store.shrink()
+    store.kv.put_many({"key": 2})
+    store.commit()
+    assert store.shrink()
+    assert not store.shrink()
+    store.abandon()
+
+
 def test_I6_what_was_written_once_is_there_when_its_owner_has_died(tmp_path: Path, pool: SyncPool) -> None:
     written(tmp_path, pool).abandon()
     store = open_store(tmp_path, pool, Claim(2, "next"))
