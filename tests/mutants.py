@@ -210,7 +210,7 @@ MUTANTS = [
         "G4",
         "who takes over a file with one commit takes it for synced",
         "durable/storage/store.py",
-        """            if not self.database.in_memory and (has_log or seq - self.took_over <= 1):
+        """            if not self.database.in_memory and (has_log or durable < before <= 1):
 """,
         """            if not self.database.in_memory and has_log:
 """,

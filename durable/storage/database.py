@@ -78,7 +78,7 @@ class Database:
         self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
         self._log_is_empty = False  # nothing of an earlier time is in the log's file, nor anything of ours
-        self._inode = 0
+        self.inode = 0
         self._former: apsw.Connection | None = None  # what the running event may still read from
         self._has_left_memory = False  # to the allocator, since the last look
         self.connection: apsw.Connection
@@ -118,7 +118,7 @@ class Database:
     def _open_file(self) -> None:
         connection: apsw.Connection | None = None
         try:
-            self._inode = self.path.stat().st_ino
+            self.inode = self.path.stat().st_ino
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
             self._adopt(connection)
             self.in_memory = False
@@ -205,7 +205,7 @@ class Database:
             raise FencedError("another owner has created this object's storage") from None
         except OSError as error:
             raise disk_failure(error) from error
-        self.main_fd, self._inode = self.new_file.descriptor, self.new_file.inode
+        self.main_fd, self.inode = self.new_file.descriptor, self.new_file.inode
         self.in_memory = False
         try:
             self.run("COMMIT")
@@ -299,7 +299,7 @@ class Database:
     def is_at_path(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         try:
-            return self.path.stat().st_ino == self._inode
+            return self.path.stat().st_ino == self.inode
         except FileNotFoundError:
             return False
 

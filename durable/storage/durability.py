@@ -24,6 +24,8 @@ from .kernel_sync import KernelSyncs, kernel_syncs
 Done = Callable[[BaseException | None], None]
 Job = Callable[[], None]
 
+MOST_SYNCED = 10_000
+
 
 class SyncPool:
     """Who waits for the disk, for all objects of a worker: the kernel, or threads.
@@ -41,6 +43,7 @@ class SyncPool:
         self._named: set[Path] = (
             set()
         )  # directories whose own names are known to be durable; 256 a class at most
+        self._synced: dict[int, None] = {}  # inodes, oldest first
         self._call_soon = call_soon
         self._kernel = kernel
         self._threads = [
@@ -93,6 +96,20 @@ class SyncPool:
             return kernel.fsync(descriptor, done)  # which holds the directory from then on
         finally:
             os.close(descriptor)
+
+    def note_synced(self, inode: int) -> None:
+        """A file that has one commit only was synced with its name; remembered for the last `MOST_SYNCED`."""
+        while len(self._synced) >= MOST_SYNCED:
+            del self._synced[next(iter(self._synced))]
+        self._synced[inode] = None
+
+    def has_synced(self, inode: int) -> bool:
+        """Whether that is known of a file, by who has had it ever since."""
+        return inode in self._synced
+
+    def forget_synced(self, inode: int) -> None:
+        """The file is another one now."""
+        self._synced.pop(inode, None)
 
     def tell(self, done: Done, error: BaseException) -> None:
         """Say on the loop, soon, that nothing could be synced."""

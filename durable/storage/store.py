@@ -119,7 +119,7 @@ class Store:
         self.database.open()
         has_log = has_log or self.database.has_log  # its owner may have died only now
         try:
-            seq, durable = self._take(object_id, class_version, now, has_log=has_log)
+            seq, durable = self._take(object_id, class_version, now, pool, has_log=has_log)
             member = None
             if journal is not None:
                 found = None if has_log or self.database.in_memory else seq - self.took_over
@@ -127,7 +127,8 @@ class Store:
             self.log = WalSync(self.database.path, pool, durable, changed, member)
             self.log.note(seq)
             self.log.frames = self.database.wal_pages
-            if not self.database.in_memory and (has_log or seq - self.took_over <= 1):
+            before = seq - self.took_over
+            if not self.database.in_memory and (has_log or durable < before <= 1):
                 # Who made the file, or wrote to it, may have died before its first sync.
                 self.log.sync_main_by(self.database.hold_main())
         except BaseException:
@@ -141,7 +142,7 @@ class Store:
         self.successor: Path | None = None
 
     def _take(
-        self, object_id: ObjectId, class_version: int | None, now: int, *, has_log: bool
+        self, object_id: ObjectId, class_version: int | None, now: int, pool: SyncPool, *, has_log: bool
     ) -> tuple[int, int]:
         """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
         database, claim = self.database, self.claim
@@ -169,7 +170,8 @@ class Store:
             if class_version is not None and migrated > class_version:
                 raise NewerSchemaError(object_id.class_key, migrated, class_version)
             if (epoch, incarnation) == claim:
-                return seq, seq - (has_log or seq <= 1)
+                is_synced = not has_log and (seq > 1 or pool.has_synced(database.inode))
+                return seq, seq if is_synced else seq - 1
             if epoch >= claim.epoch:
                 raise EpochTooOldError(epoch)
             self.took_over = True

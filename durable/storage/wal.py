@@ -75,6 +75,7 @@ class WalSync:
         """The main file, which `fd` is open on, may never have been synced: the next sync makes it and its name durable."""
         self._main_fd = fd
         self._covered = None
+        self._pool.forget_synced(os.fstat(fd).st_ino)
 
     def appended(self, seq: int) -> None:
         """Commit `seq` is in the log; make it durable soon."""
@@ -130,9 +131,14 @@ class WalSync:
 
     def _named(self, has_log: bool, finished: Done, error: BaseException | None) -> None:
         if error is None:
-            self._main_fd = None
+            self._main_is_synced()
             self._placed = has_log
         finished(error)
+
+    def _main_is_synced(self) -> None:
+        if self._main_fd is not None:
+            self._pool.note_synced(os.fstat(self._main_fd).st_ino)
+            self._main_fd = None
 
     def _descriptor(self) -> int:
         if self._fd is None:
@@ -222,6 +228,7 @@ class WalSync:
                 os.fsync(file)
             sync_directory(self.path.parent)
             self._pool.sync_names(self.path.parent)
+            self._main_is_synced()
         except OSError:
             self.failed = True
             raise

@@ -340,6 +340,31 @@ def test_G4_who_takes_over_a_new_file_syncs_it(tmp_path: Path, synced: list[int]
     store.abandon()
 
 
+def test_G4_who_has_synced_a_new_file_itself_need_not_do_so_when_it_wakes(
+    tmp_path: Path, pool: SyncPool, synced: list[int]
+) -> None:
+    for _ in range(2):  # the second file may get the inode of the first
+        store = open_store(tmp_path, pool)
+        store.kv.put_many({"key": 1})
+        store.log.note(store.commit())
+        store.close()
+        inode = file_of(tmp_path).stat().st_ino
+        assert inode in synced
+        synced.clear()
+        store = open_store(tmp_path, pool)
+        assert store.log.durable == store.transactions.seq == 1
+        store.log.sync_soon()
+        store.close()
+        assert synced == []
+        store = open_store(tmp_path, pool, Claim(2, "next"))  # another cannot know
+        assert store.log.durable == 0
+        store.kv.delete("key")
+        store.log.note(store.commit())
+        store.close()
+        assert not file_of(tmp_path).exists()
+        synced.clear()
+
+
 @pytest.mark.parametrize("commits", [1, 3])
 def test_S13_a_new_file_that_no_sync_has_come_to_is_durable_when_it_is_closed(
     tmp_path: Path, pool: SyncPool, synced: list[int], commits: int
