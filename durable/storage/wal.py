@@ -61,6 +61,7 @@ class WalSync:
         self._changed = changed
         self._fd: int | None = None
         self._main_fd: int | None = None
+        self._main_inode = 0  # a descriptor may be another file's by the time its sync has ended
         self._placed = False  # the log's entry in its directory is durable
         self._running = False
         self._member = member
@@ -75,7 +76,8 @@ class WalSync:
         """The main file, which `fd` is open on, may never have been synced: the next sync makes it and its name durable."""
         self._main_fd = fd
         self._covered = None
-        self._pool.forget_synced(os.fstat(fd).st_ino)
+        self._main_inode = os.fstat(fd).st_ino
+        self._pool.forget_synced(self._main_inode)
 
     def appended(self, seq: int) -> None:
         """Commit `seq` is in the log; make it durable soon."""
@@ -137,7 +139,7 @@ class WalSync:
 
     def _main_is_synced(self) -> None:
         if self._main_fd is not None:
-            self._pool.note_synced(os.fstat(self._main_fd).st_ino)
+            self._pool.note_synced(self._main_inode)
             self._main_fd = None
 
     def _descriptor(self) -> int:

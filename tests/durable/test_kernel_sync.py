@@ -182,7 +182,9 @@ async def test_G4_names_that_are_being_synced_take_no_descriptors(
         pool.pool.fsync_named([descriptor], tmp_path, one.set_result)
     assert len(os.listdir("/dev/fd")) <= before + 1  # a thread may be at one
     assert await asyncio.wait_for(asyncio.gather(*told), 10) == [None] * 50
-    assert len(os.listdir("/dev/fd")) == before
+    assert (
+        len(os.listdir("/dev/fd")) <= before
+    )  # fewer, where the collector has come to what a test before this one left
     await pool.close()
 
 

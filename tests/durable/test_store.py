@@ -413,6 +413,25 @@ def test_G4_the_first_sync_of_a_new_file_covers_the_file_too(synced: Synced, tmp
     synced.log.close()
 
 
+def test_G4_a_sync_that_ends_after_its_file_was_let_go_of_counts_for_that_file_only(
+    synced: Synced, tmp_path: Path
+) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    inode = os.fstat(fd).st_ino
+    synced.log.sync_main_by(fd)
+    synced.log.appended(1)
+    (job, done) = synced.pool.jobs.pop()
+    job()
+    os.close(fd)
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    assert other == fd
+    done(None)
+    assert synced.pool.has_synced(inode)
+    assert not synced.pool.has_synced(os.fstat(other).st_ino)
+    os.close(other)
+    synced.log.close()
+
+
 def test_G4_the_names_of_a_log_are_synced_with_its_first_sync_only(synced: Synced, tmp_path: Path) -> None:
     for seq in (1, 2):
         synced.log.appended(seq)
