@@ -299,7 +299,7 @@ MUTANTS = [
         "G7",
         "an event that fails takes back what others have written in its transaction",
         "durable/storage/transactions.py",
-        """        if self.holding and not self._is_ending and not ended:
+        """        if self._is_nested and not self._is_ending and not ended:
 """,
         """        if False:
 """,
@@ -310,7 +310,7 @@ MUTANTS = [
         "S9",
         "events whose transaction SQLite has ended are taken for committed",
         "durable/storage/transactions.py",
-        """        if self.holding and self._database.connection.get_autocommit():
+        """        if self._is_nested and self._database.connection.get_autocommit():
 """,
         """        if False:
 """,
@@ -328,6 +328,17 @@ MUTANTS = [
 """,
         "tests/durable/test_gates.py",
         "G8_flush_waits",
+    ),
+    Mutant(
+        "S6",
+        "what an object did in memory is left to the next one",
+        "durable/storage/blanks.py",
+        """            blank.cursor.execute("ROLLBACK")
+""",
+        """            blank.cursor.execute("COMMIT; DELETE FROM _do_meta")
+""",
+        "tests/durable/test_blanks.py",
+        "S6_nothing_of_one_object",
     ),
     Mutant(
         "S6",

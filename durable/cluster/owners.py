@@ -1,7 +1,11 @@
-"""Who owns an object: claims in Redis, made again over owners that are dead."""
+"""Who owns an object: claims in Redis, made again over owners that are dead.
+
+Claims of one turn of the loop leave together: Redis is asked in one write for all of them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -9,7 +13,7 @@ from durable.core.placement import UNKNOWN, choose
 from durable.identity import ObjectId
 from durable.runtime.surroundings import NotOwnerError
 
-from .redis import Notice, RedisCluster, RedisUnavailableError
+from .redis import Notice, RedisCluster, RedisUnavailableError, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +41,48 @@ class RedisOwners:
         self._resting: dict[
             str, tuple[int, float]
         ] = {}  # epoch, and how long it is sure; the last that fell asleep last
+        self._wanted: list[tuple[Wanted, asyncio.Future[tuple[str, int]]]] = []  # in this turn of the loop
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def claim(self, object_id: ObjectId, above: int) -> int:
         """Become the owner; the epoch. Raises NotOwnerError when a living worker is, RedisUnavailableError."""
         dead = ""
         while True:
-            owner, epoch = await self._redis.claim(object_id, self._worker, above, dead)
+            owner, epoch = await self._claim(Wanted(object_id, above, dead))
             if owner == self._worker:
                 return epoch
             if owner == dead or await self._redis.session_alive(owner):
                 raise NotOwnerError(owner)
             dead = owner
+
+    def _claim(self, wanted: Wanted) -> asyncio.Future[tuple[str, int]]:
+        loop = asyncio.get_running_loop()
+        if not self._wanted:
+            loop.call_soon(self._ask)
+        found: asyncio.Future[tuple[str, int]] = loop.create_future()
+        self._wanted.append((wanted, found))
+        return found
+
+    def _ask(self) -> None:
+        asked, self._wanted = self._wanted, []
+        task = asyncio.get_running_loop().create_task(self._answer(asked))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _answer(self, asked: list[tuple[Wanted, asyncio.Future[tuple[str, int]]]]) -> None:
+        try:
+            answers = await self._redis.claim_each(self._worker, [wanted for wanted, _ in asked])
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits has to be told
+            for _, found in asked:
+                if not found.done():
+                    found.set_exception(error)
+        else:
+            for (_, found), answer in zip(asked, answers, strict=True):
+                if not found.done():  # else nobody waits any more
+                    found.set_result(answer)
+        finally:
+            for _, found in asked:
+                found.cancel()  # if this was
 
     async def able(self, object_id: ObjectId, version: int) -> str | None:
         """A serving worker whose code knows so many migrations of the object's class, or None."""

@@ -10,13 +10,13 @@ confirms: losing it costs availability, never a double write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from durable.core.envelope import LINK_VERSION
 from durable.errors import UnavailableError
@@ -75,6 +75,14 @@ class GatewaySession(msgspec.Struct, frozen=True):
     gateway: str
     pid: int
     host: str
+
+
+class Wanted(NamedTuple):
+    """An ownership that is asked for, with an epoch `above` one, though the worker `dead` may have it."""
+
+    object_id: ObjectId
+    above: int = 0
+    dead: str = ""
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -238,6 +246,23 @@ class RedisCluster:
         """(owner, epoch): `worker` itself unless somebody else, who is not `dead`, owns the object."""
         owner, epoch = await self._ask(self._claim(keys=[_owner_key(object_id)], args=[worker, above, dead]))
         return owner, int(epoch)
+
+    async def claim_each(self, worker: str, wanted: Sequence[Wanted]) -> list[tuple[str, int]]:
+        """The same for several objects, in one write."""
+        if len(wanted) == 1:
+            return [await self.claim(wanted[0].object_id, worker, *wanted[0][1:])]
+        pipeline = self._redis.pipeline(transaction=False)
+        for object_id, above, dead in wanted:
+            script = (self._claim.sha, 1, _owner_key(object_id), worker, str(above), dead)
+            pipeline.evalsha(*script)  # type: ignore[unused-awaitable]  # queued, awaited below
+        found = await self._ask(pipeline.execute(raise_on_error=False))
+        for position, answer in enumerate(found):
+            if isinstance(answer, NoScriptError):  # Redis has begun anew
+                object_id, above, dead = wanted[position]
+                found[position] = await self.claim(object_id, worker, above, dead)
+            elif isinstance(answer, RedisError):
+                raise RedisUnavailableError(f"Redis refuses: {answer}") from answer
+        return [(owner, int(epoch)) for owner, epoch in found]
 
     async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> bool:
         """Let the ownership lapse after `seconds` (0: now), if it is `worker`'s; whether it was."""

@@ -233,8 +233,7 @@ class Activation:
             else:
                 if self._may_shrink and self.host.clock() - self.last_active >= SHRINK_SECONDS:
                     self._may_shrink = False
-                    if self.gate.store.shrink():
-                        self.host.freed.noted()
+                    self.gate.store.shrink()
                 await self._sleep()
                 in_turn = 0
 

@@ -24,7 +24,7 @@ class FreedMemory:
         self._last = float("-inf")
 
     def noted(self) -> None:
-        """An object has been closed, or has gone on in its file and left what it had in memory."""
+        """An object has been closed."""
         self._count += 1
 
     def look(self, now: float, *, urgent: bool = False) -> None:

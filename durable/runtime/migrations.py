@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import apsw
+
 from durable.storage.store import Store
 
 if TYPE_CHECKING:
@@ -31,8 +33,16 @@ def _run_in_memory(kind: type[DurableObject], store: Store, known: int) -> bool:
     steps = [step for step in kind.migrations if isinstance(step, str)]
     if len(steps) != known:
         return False
-    store.database.start_deadline()
-    for step in steps:
-        store.database.cursor.execute(step).fetchall()
-    store.database.run("UPDATE _do_meta SET class_version = ?1", (known,))
+    database = store.database
+    database.run("SAVEPOINT _do_migrations")
+    try:
+        database.guard.start_deadline()
+        for step in steps:
+            database.cursor.execute(step).fetchall()
+        database.run("UPDATE _do_meta SET class_version = ?1", (known,))
+    except apsw.Error:
+        if not database.connection.get_autocommit():
+            database.run("ROLLBACK TO _do_migrations")
+        raise
+    database.run("RELEASE _do_migrations")
     return True

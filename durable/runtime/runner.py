@@ -64,6 +64,11 @@ class EventRunner:
     async def handle(self, event: Event) -> None:
         """Give an event its turn."""
         activation = self._activation
+        try:
+            activation.gate.store.database.go_on_in_file()
+        except DurableError as error:
+            self._judge(event, error)
+            return
         if not event.moves:
             event.origin = alarm_origin(activation)
         if event.repeat and self._is_deadly(event):

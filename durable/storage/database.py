@@ -3,12 +3,12 @@
 Invariants:
 - One connection per file, ever: the file is locked exclusively while it is open, and never opened beside SQLite by the
   owner's process (closing such a descriptor would drop the lock).
-- An object that never wrote lives in memory; its first commit makes a file of it, and its second write opens that. So what is
-  written once and read costs no log, and half of the time.
+- An object that never wrote lives in memory, in one transaction (see `blanks`). Its first commit makes a file of what is there, which
+  is opened when something is asked of it again: what is written once costs neither log nor connection.
 - The log stays beside the file when it is closed, emptied: making and deleting it would cost more than all else that
   opening does. So a log that is there says nothing; one that is not empty does.
 - Statements of the object's class are "untrusted": the authorizer refuses them the runtime's own tables and everything
-  that would break the one-transaction-per-event rule. Statements of the runtime run inside `trusted()`.
+  that would break the one-transaction-per-event rule. Statements of the runtime run inside `guard.trusted()`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,27 @@ import apsw
 
 from durable.errors import FencedError, StorageError
 
-from .authorizer import authorize, restrict
+from . import blanks
 from .durability import remove_empty, size_of, sync_directory, sync_file
 from .failures import busy, disk_failure, open_failure
+from .guard import Guard, set_up
 from .new_file import NewFile
 from .rewrite import copy_whole, is_marked, replace_marked
-from .template import fill
+from .schema import ASKED_OF_ALL
 
 CACHE_KIB = 512
 SMALL_CACHE_BYTES = 64 * 1024  # a cache up to this is not worth giving back
-PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock: well under a millisecond
 POISONED = 2**62
 """The epoch in a file that is being removed: no claim is above it."""
-MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_DATABASE_BYTES = 1024 * 1024 * 1024
 PAGE_BYTES = 4096
-MOST_UNOPENED_BYTES = 64 * 1024
-"""A new file of more than this is opened at once, and not kept in memory. To copy so much is one step (`images.STEP_PAGES`)."""
 LOG_BYTES = 64 * 1024 * 1024
 """What a log keeps of its size when it begins anew: a sync of pages that had their place before costs half of one that makes place."""
 
+_IDENTITY = (
+    "INSERT INTO _do_meta (one, format, class_key, id, name, epoch, incarnation, seq, created_at) "
+    "VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)"
+)
 _OPEN_FILE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 
 
@@ -66,23 +67,20 @@ class Database:
         max_bytes: int = MAX_DATABASE_BYTES,
     ) -> None:
         self.path = path
-        self._bound = f"PRAGMA max_page_count={max(1, max_bytes // PAGE_BYTES)}"
-        self._clock = clock
-        self._statement_timeout = statement_timeout
-        self._deadline = float("inf")
-        self._trusted = False
+        self._max_pages = max(1, max_bytes // PAGE_BYTES)
+        self.guard = Guard(clock, statement_timeout)
         self.in_memory = False  # there is no file
-        # Made by the last commit: what is in it is still read from memory.
-        self.new_file: NewFile | None = None
+        self.new_file: NewFile | None = None  # made by the last commit, and not opened yet
         # To sync the main file by. Closing it would drop SQLite's lock, so it stays open until SQLite has closed its own.
         self.main_fd: int | None = None
         self.wal_pages = 0  # pages in the log after the last commit
         self._log_is_empty = False  # nothing of an earlier time is in the log's file, nor anything of ours
         self.inode = 0
-        self._former: apsw.Connection | None = None  # what the running event may still read from
-        self._has_left_memory = False  # to the allocator, since the last look
-        self.connection: apsw.Connection
-        self.cursor: apsw.Cursor
+        self._known: dict[str, list[Any]] = {}  # what a new file answers though it is not open
+        self._identity: tuple[Any, ...] = ()
+        self._blank: blanks.Blank | None = None  # in memory
+        self._connection: apsw.Connection | None = None
+        self._cursor: apsw.Cursor | None = None
 
     def open(self) -> None:
         """Open the file, or an empty database in memory where there is none. Raises StorageError."""
@@ -94,36 +92,49 @@ class Database:
                 self._rewrite()
             self._open_file()
         else:
-            connection = apsw.Connection("")  # in memory; what is too large for that goes to a temporary file
-            fill(connection)
-            self._adopt(connection)
+            blank = self._blank = blanks.borrow(self.guard)
+            self._connection, self._cursor = blank.connection, blank.cursor
             self.in_memory = True
-            with self.trusted():
-                self.cursor.execute(self._bound, can_cache=False).fetchall()
+            if blank.max_pages != self._max_pages:
+                blank.max_pages = self._max_pages
+                with self.guard.trusted():
+                    blank.cursor.execute(self._bound, can_cache=False).fetchall()
 
     @property
     def has_log(self) -> bool:
         """Whether the log that lies beside the file has something in it."""
         return not self.in_memory and not self._log_is_empty
 
-    def _adopt(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-        self.cursor = connection.cursor()
-        restrict(connection)
-        connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
-        connection.authorizer = self._authorize
-        connection.set_progress_handler(self._overdue, PROGRESS_STEPS)
-        connection.set_wal_hook(self._logged)  # also switches SQLite's own checkpoints off
+    @property
+    def connection(self) -> apsw.Connection:
+        """What statements run in. A new file is opened for it; see `go_on_in_file` for what that raises."""
+        if self._connection is None:
+            self.go_on_in_file()
+        if self._connection is None:
+            raise apsw.ConnectionClosedError("the database is closed")
+        return self._connection
+
+    @property
+    def cursor(self) -> apsw.Cursor:
+        """For the runtime's statements, one after another. Raises what `connection` does."""
+        if self._cursor is None:
+            self._cursor = self.connection.cursor()
+        return self._cursor
+
+    @property
+    def _bound(self) -> str:
+        return f"PRAGMA max_page_count={self._max_pages}"
 
     def _open_file(self) -> None:
         connection: apsw.Connection | None = None
         try:
             self.inode = self.path.stat().st_ino
             connection = apsw.Connection(str(self.path), flags=_OPEN_FILE)
-            self._adopt(connection)
-            self.in_memory = False
+            set_up(connection, self.guard)
+            connection.set_wal_hook(self._logged)  # also switches SQLite's own checkpoints off
+            self._connection, self._cursor = connection, None
             self._keep_log(True)
-            with self.trusted():
+            with self.guard.trusted():
                 # EXCLUSIVE before the first access: the WAL index then lives in memory and there is no -shm file.
                 # The immediate transaction takes the lock now, so that a live owner elsewhere is noticed here.
                 self.cursor.execute(
@@ -137,13 +148,17 @@ class Database:
         except apsw.Error as error:
             if connection is not None:
                 with suppress(apsw.Error):
-                    connection.close(True)
+                    self._close_connection(connection)
             raise open_failure(error) from error
         except FileNotFoundError:
             raise busy("this object's file has just been replaced") from None
         if not self.is_at_path():  # replaced by its holder, who has let go of it only now
-            self.connection.close(True)
+            self._close_connection(connection)
             raise busy("this object's file has just been replaced")
+
+    def _close_connection(self, connection: apsw.Connection) -> None:
+        self._connection = self._cursor = None
+        connection.close(True)
 
     def _rewrite(self) -> None:
         """Replace the file, which the disk has refused to sync, by a new one with its content. Raises StorageError."""
@@ -158,7 +173,7 @@ class Database:
             failure.retryable = True
             raise failure from error
         finally:
-            self.connection.close(True)
+            self._close_connection(self.connection)
 
     def _keep_log(self, keep: bool) -> None:
         """Whether closing leaves the emptied log where it is, or deletes it."""
@@ -175,29 +190,41 @@ class Database:
         again = f"SELECT 1 FROM _do_meta; PRAGMA cache_size=-{CACHE_KIB}"
         self.cursor.execute(again, can_cache=False).fetchall()
 
-    def shrink(self) -> bool:
-        """Give back memory that is not worth keeping while nobody asks for anything. Between events only.
-
-        Returns:
-            whether a whole connection's memory has been freed since the last time, which the allocator may keep.
-        """
+    def shrink(self) -> None:
+        """Give back memory that is not worth keeping while nobody asks for anything. Between events only."""
+        if self.in_memory or self.new_file is not None:
+            return
         used, _ = self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
-        if used > SMALL_CACHE_BYTES and not self.in_memory and self.new_file is None:
-            with self.trusted():
+        if used > SMALL_CACHE_BYTES:
+            with self.guard.trusted():
                 self._empty_cache()
-        left, self._has_left_memory = self._has_left_memory, False
-        return left
+
+    # -- in memory
+
+    def begin_in_memory(self, identity: tuple[Any, ...]) -> None:
+        """Begin the transaction in which the object lives until it has a file; the values are those of `_IDENTITY`."""
+        self._identity = identity
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Begin that transaction again, after its end: nothing of it is left."""
+        self.run("BEGIN IMMEDIATE")
+        self.run(_IDENTITY, self._identity)
 
     def make_file(self) -> None:
-        """Commit the first transaction that writes, by making the file: it holds what the transaction leaves, and is not synced.
+        """Commit the first transaction that writes, by making the file: it holds what is in memory, and is not synced.
 
-        SQLite opens it only when it is written to again (see `go_on_in_file`): until then all is read from memory. A
-        large one is opened at once.
+        It is opened when something is asked of it (see `go_on_in_file`). No statement may be under way.
 
-        Raises FencedError when somebody else has made the file meanwhile or what was committed cannot be opened, and
-        StorageError when it cannot be made; then nothing is committed.
+        Raises FencedError when somebody else has made the file meanwhile, and StorageError when it cannot be made; then
+        nothing is committed.
         """
-        with self.trusted():
+        self.run("SAVEPOINT _do_whole")  # has full-text indexes write what they hold back until a commit
+        unresolved, _ = self.connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)
+        if unresolved:
+            raise apsw.ConstraintError("FOREIGN KEY constraint failed")
+        self._known = {question: self.rows(question) for question in ASKED_OF_ALL}
+        with self.guard.trusted():
             image = self.connection.serialize("main")
         try:
             self.new_file = NewFile(self.path, image)
@@ -206,47 +233,38 @@ class Database:
         except OSError as error:
             raise disk_failure(error) from error
         self.main_fd, self.inode = self.new_file.descriptor, self.new_file.inode
+        self._leave_memory()
         self.in_memory = False
-        try:
-            self.run("COMMIT")
-            if len(image) > MOST_UNOPENED_BYTES:
-                self.go_on_in_file()
-                self._let_former_go()
-        except (apsw.Error, StorageError) as error:
-            raise FencedError(f"this object has to be opened again: {error}") from error
+
+    def _leave_memory(self) -> None:
+        if self._blank is not None:
+            with self.guard.trusted():
+                blanks.give_back(self._blank)
+            self._blank = self._connection = self._cursor = None
 
     def go_on_in_file(self) -> None:
-        """Let SQLite open the new file, if it has not yet. Statements that are under way go on in memory.
+        """Let SQLite open the new file, if it has not yet.
 
         Raises FencedError when somebody else has taken the file meanwhile, and StorageError when it cannot be opened; then
         everything is as before.
         """
         if self.new_file is None:
             return
-        memory = self.connection
         self.new_file.unlock()
         try:
             self._open_file()
         except StorageError as error:
-            self._adopt(memory)
             if not self.new_file.lock_again():
                 raise FencedError("another owner has taken this object's file") from error
             raise
         self.new_file = None
-        self._former = memory
-
-    def _let_former_go(self) -> None:
-        """No statement reads from memory any more."""
-        if self._former is not None:
-            self._former.close(True)
-            self._former = None
-            self._has_left_memory = True
 
     def close(self) -> None:
         """Checkpoint everything into the main file, empty the log, and let go of the file."""
         try:
-            self._let_former_go()
-            self.connection.close(True)
+            self._leave_memory()
+            if self._connection is not None:
+                self._connection.close(True)
         finally:
             if self.main_fd is not None:
                 os.close(self.main_fd)
@@ -261,7 +279,7 @@ class Database:
         try:
             self.go_on_in_file()
             self._keep_log(False)
-            with self.trusted():
+            with self.guard.trusted():
                 self.cursor.execute(
                     f"UPDATE _do_meta SET epoch = {POISONED}; PRAGMA journal_mode=DELETE"
                 ).fetchall()
@@ -285,7 +303,7 @@ class Database:
         """
         self.go_on_in_file()
         try:
-            with self.trusted():
+            with self.guard.trusted():
                 self.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except apsw.Error as error:
             raise StorageError(f"the log could not be emptied: {error}", delivered="no") from error
@@ -327,34 +345,23 @@ class Database:
 
     def ended(self) -> None:
         """The write transaction has ended: from now on SQLite syncs what it has to, checkpoints above all."""
-        self._let_former_go()
         if self._log_is_empty:
             self._log_is_empty = False
             self._synchronous("NORMAL")
 
     def _synchronous(self, level: str) -> None:
-        with self.trusted():
+        with self.guard.trusted():
             self.cursor.execute(f"PRAGMA synchronous={level}", can_cache=False).fetchall()
 
-    # -- who is asking
-
-    @contextmanager
-    def trusted(self) -> Iterator[None]:
-        """Within this block the authorizer lets everything pass and no deadline runs."""
-        before, deadline = self._trusted, self._deadline
-        self._trusted, self._deadline = True, float("inf")
-        try:
-            yield
-        finally:
-            self._trusted, self._deadline = before, deadline
+    # -- statements of the runtime
 
     def run(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
         """Run a statement of the runtime."""
-        self._trusted = True
+        self.guard.trusts = True
         try:
             self.cursor.execute(sql, bindings)
         finally:
-            self._trusted = False
+            self.guard.trusts = False
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """The only row of a query of the runtime, or None."""
@@ -363,25 +370,13 @@ class Database:
 
     def rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a query of the runtime."""
-        self._trusted = True
+        if self.new_file is not None and sql in self._known:
+            return self._known[sql]
+        self.guard.trusts = True
         try:
             return self.cursor.execute(sql, bindings).fetchall()
         finally:
-            self._trusted = False
-
-    def _authorize(
-        self, action: int, first: str | None, second: str | None, _db: str | None, inner: str | None
-    ) -> int:
-        if self._trusted:
-            return apsw.SQLITE_OK
-        return authorize(action, first, second, inner)
-
-    def start_deadline(self) -> None:
-        """From now on a statement of the class may run for `statement_timeout` seconds."""
-        self._deadline = self._clock() + self._statement_timeout
-
-    def _overdue(self) -> bool:
-        return not self._trusted and self._clock() > self._deadline
+            self.guard.trusts = False
 
     # -- figures
 
@@ -395,4 +390,6 @@ class Database:
     @property
     def most_bytes(self) -> int:
         """How large the database may become."""
+        if self.new_file is not None:
+            return self._max_pages * PAGE_BYTES
         return int(self.row("PRAGMA max_page_count")[0]) * PAGE_BYTES

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
-from .database import MAX_VALUE_BYTES, Database
+from .database import Database
+from .guard import MAX_VALUE_BYTES
+from .schema import ALARM, IS_EMPTY
 from .transactions import Transactions
 
 SMALL_OUTCOME_BYTES = 1024 * 1024
@@ -63,7 +65,7 @@ class Metadata:
         """The alarm that is set, or None."""
         if self._transactions.is_blank:
             return None
-        alarm = self._database.row("SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta")
+        alarm = self._database.row(ALARM)
         return None if alarm[0] is None else Alarm(*alarm)
 
     def set_alarm(self, at: int | None, retries: int = 0, error: str | None = None) -> None:
@@ -202,12 +204,7 @@ class Metadata:
 
     def is_empty(self) -> bool:
         """Whether nothing is stored here that anybody could ask for: such an object needs no file."""
-        query = (
-            "SELECT (SELECT coalesce(alarm, alarm_error) FROM _do_meta) IS NULL AND NOT EXISTS (SELECT 1 FROM _do_kv) "
-            "AND NOT EXISTS (SELECT 1 FROM _do_sockets) AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
-            "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
-        )
-        return bool(self._database.row(query)[0])
+        return bool(self._database.row(IS_EMPTY)[0])
 
     def identity(self) -> dict[str, Any]:
         """Class, id, name, epoch, incarnation, seq and time of creation, as the file has them."""

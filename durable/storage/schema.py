@@ -59,6 +59,15 @@ _STEPS = (
     """,
 )
 
+ALARM = "SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta"
+IS_EMPTY = (
+    "SELECT (SELECT coalesce(alarm, alarm_error) FROM _do_meta) IS NULL AND NOT EXISTS (SELECT 1 FROM _do_kv) "
+    "AND NOT EXISTS (SELECT 1 FROM _do_sockets) AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
+    "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
+)
+ASKED_OF_ALL = (ALARM, IS_EMPTY)
+"""Asked of every object after a commit, or before it sleeps: no file is opened for them."""
+
 FORMAT = len(_STEPS)
 """Version of these tables, stored in `_do_meta.format`."""
 

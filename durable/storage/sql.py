@@ -32,10 +32,6 @@ class _Known(NamedTuple):
 _known_statements: dict[str, dict[str, _Known]] = {}  # by class and text
 
 
-class _FirstWriteError(Exception):
-    """The statement writes, but the object is still in memory: make its file, then run the statement again."""
-
-
 class SqlCursor:
     """The result of one `exec`: iterate it, or ask for all or one of its rows. Rows are tuples.
 
@@ -118,13 +114,8 @@ class Sql:
             "alter" in lowered or "reindex" in lowered
         ):  # the authorizer is not told the name
             raise SqlError("names that begin with _do_ are the runtime's")
-        database = self._database
-        database.start_deadline()
-        try:
-            cursor = self._exec(statement, bindings)
-        except _FirstWriteError:
-            self._transactions.begin_write()
-            cursor = self._exec(statement, bindings)
+        self._database.guard.start_deadline()
+        cursor = self._exec(statement, bindings)
         self._learn(statement, lowered)
         return cursor
 
@@ -144,9 +135,8 @@ class Sql:
         before = 0
         if known.writes:
             self._transactions.begin_write()
-            connection = self._database.connection  # the write may have opened the file
             before = connection.total_changes()
-        self._database.start_deadline()
+        self._database.guard.start_deadline()
         cursor = connection.cursor()
         self._run(cursor, statement, bindings, may_run_on=bool(known.columns))
         written = connection.total_changes() - before if known.writes else 0
@@ -177,15 +167,13 @@ class Sql:
         writes = not cursor.is_readonly
         self._traced.append(writes)
         if writes:
-            if self._database.new_file is not None:
-                raise _FirstWriteError
             self._transactions.begin_write()
         self._columns = [column[0] for column in cursor.get_description()]
         return True
 
     def step(self, cursor: apsw.Cursor) -> tuple[Any, ...]:
         """The cursor's next row."""
-        self._database.start_deadline()
+        self._database.guard.start_deadline()
         try:
             return next(cursor)
         except apsw.Error as error:

@@ -147,10 +147,8 @@ class Store:
         """Write this owner's epoch into the file; returns (last commit, last commit known to be durable)."""
         database, claim = self.database, self.claim
         if database.in_memory:
-            database.run(
-                "INSERT INTO _do_meta (one, format, class_key, id, name, epoch, incarnation, seq, created_at) "
-                "VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
-                (FORMAT, object_id.class_key, str(object_id), object_id.name, *claim, now),
+            database.begin_in_memory(
+                (FORMAT, object_id.class_key, str(object_id), object_id.name, *claim, now)
             )
             self.name, self.created_at = object_id.name, now
             return 0, 0
@@ -229,14 +227,10 @@ class Store:
         """The log has been copied; nobody has written since."""
         self.log.restarted(self.transactions.seq)
 
-    def shrink(self) -> bool:
-        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor.
-
-        Returns:
-            whether as much memory has been freed as a closed object leaves.
-        """
+    def shrink(self) -> None:
+        """Give back what is not needed while nothing happens: memory that a burst has left, a descriptor."""
         self.log.rest()
-        return self.database.shrink()
+        self.database.shrink()
 
     def close(self) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running.
@@ -255,11 +249,15 @@ class Store:
                 self.database.hand_over(self.successor)
             finally:
                 self.database.close()
-        elif self.has_file and self.database.connection.get_autocommit() and self.metadata.is_empty():
+        elif self.has_file and self._is_empty():
             self.database.remove()
         else:
             self.database.close()
         self.log.left(durable=True)
+
+    def _is_empty(self) -> bool:
+        is_resting = self.database.new_file is not None
+        return (is_resting or self.database.connection.get_autocommit()) and self.metadata.is_empty()
 
     def abandon(self) -> None:
         """Let go of everything after a failure, without judging what is in it.
@@ -268,7 +266,8 @@ class Store:
         """
         self.log.close()
         if self.log.failed and self.has_file:
-            self.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if self.database.new_file is None:
+                self.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try:
                 mark_unsynced(self.database.path)
             except OSError as error:

@@ -55,17 +55,21 @@ class Transactions:
         """Whether the object has never written anything, so that nobody need ask what it has stored."""
         return self._database.in_memory and not (self.writing or self.holding)
 
+    @property
+    def _is_nested(self) -> bool:
+        """Whether what the event writes is a savepoint in a transaction that has begun before it."""
+        return self.holding or self._database.in_memory
+
     def begin_write(self) -> None:
         """Make sure that a write transaction is open. Called before every write."""
         if self.writing:
             if self.doomed is not None:
                 raise self.doomed
             return
-        if self._database.new_file is not None:
-            self._database.go_on_in_file()
+        self._database.go_on_in_file()
         self._check_held()
         try:
-            if self.holding:
+            if self._is_nested:
                 self._database.run(_SHARE)
             else:
                 self._database.begin()
@@ -95,7 +99,7 @@ class Transactions:
         """The event is over: keep what it wrote, for a commit with what others write. Raises StorageError."""
         if self.doomed is not None:
             raise self.doomed
-        if self.writing and self.holding:
+        if self.writing and self._is_nested:
             try:
                 self._database.run(_KEEP)
             except apsw.Error as error:
@@ -129,25 +133,31 @@ class Transactions:
         """Forget what the event wrote; whether what was held is lost with it."""
         self.doomed = None
         self._depth = 0
-        if not self.writing and not self._is_ending:
+        database = self._database
+        # By SQLite itself; in memory also that of an event which only reads.
+        ended = (
+            self.writing or self._is_ending or database.in_memory
+        ) and database.connection.get_autocommit()
+        if not self.writing and not self._is_ending and not ended:
             return False
         self.undone += 1
-        ended = self._database.connection.get_autocommit()  # by SQLite itself
-        if self.holding and not self._is_ending and not ended:
+        if self._is_nested and not self._is_ending and not ended:
             self.writing = False
-            self._database.run(_UNDO)
-            self._database.run(_KEEP)
+            database.run(_UNDO)
+            database.run(_KEEP)
             return False
         lost, self.holding = self.holding, False
         self.writing = self._is_ending = False
         if not ended:
-            self._database.run(_ROLLBACK)
-        self._database.ended()
+            database.run(_ROLLBACK)
+        database.ended()
+        if database.in_memory:
+            database.begin_anew()
         return lost
 
     def _check_held(self) -> None:
-        """Raise StorageError when SQLite has ended the transaction of what is held: going on would begin another one."""
-        if self.holding and self._database.connection.get_autocommit():
+        """Raise StorageError when SQLite has ended the transaction of what was before: going on would begin another one."""
+        if self._is_nested and self._database.connection.get_autocommit():
             raise StorageError("the disk failed in the middle of a transaction", delivered="no")
 
     def lost(self) -> bool:

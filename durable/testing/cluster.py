@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from durable.cluster.redis import GatewaySession, Notice, WorkerSession
+from durable.cluster.redis import GatewaySession, Notice, Wanted, WorkerSession
 from durable.identity import ObjectId
 from durable.runtime.surroundings import CatalogEntry
 from durable.runtime.troubles import TroubleKind
@@ -58,6 +58,10 @@ class LocalCluster:
             epoch = max(epoch, above) + 1
             self.owners[str(object_id)] = (worker, epoch)
         return worker, epoch
+
+    async def claim_each(self, worker: str, wanted: Sequence[Wanted]) -> list[tuple[str, int]]:
+        """One after another."""
+        return [await self.claim(object_id, worker, above, dead) for object_id, above, dead in wanted]
 
     async def rest(self, object_id: ObjectId, worker: str, seconds: float) -> bool:
         """As scripts/rest.lua does it, but a resting ownership never lapses."""

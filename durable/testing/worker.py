@@ -201,8 +201,6 @@ def _let_go(store: Store) -> None:
     A sync may still be running: the descriptor of the log stays open until it has ended.
     """
     with contextlib.suppress(apsw.Error):
-        store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    store.database.connection.close(True)
-    if store.database.main_fd is not None:
-        os.close(store.database.main_fd)
-        store.database.main_fd = None
+        if store.database.new_file is None:
+            store.database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    store.database.close()

@@ -15,7 +15,7 @@ import pytest
 
 from durable.errors import FencedError, LostWriteError, StorageError
 from durable.identity import id_from_name
-from durable.storage import database, images, new_file
+from durable.storage import blanks, images, new_file
 from durable.storage.database import Database
 from durable.storage.durability import SyncPool
 from durable.storage.failures import BusyFileError
@@ -61,14 +61,20 @@ def test_I6_the_first_commit_makes_the_file_and_the_next_write_its_log(
     store.abandon()
 
 
-def test_memory_that_is_left_when_the_file_is_opened_is_told_of_once(tmp_path: Path, pool: SyncPool) -> None:
-    store = written(tmp_path, pool)
-    assert not store.shrink()
-    store.kv.put_many({"key": 2})
+def test_a_new_file_is_not_opened_for_what_is_asked_of_every_object(tmp_path: Path, pool: SyncPool) -> None:
+    store = open_store(tmp_path, pool)
+    store.metadata.set_alarm(5)
     store.commit()
-    assert store.shrink()
-    assert not store.shrink()
-    store.abandon()
+    alarm = store.metadata.get_alarm()
+    assert alarm is not None
+    assert alarm.at == 5
+    assert not store.metadata.is_empty()
+    assert store.database.size == file_of(tmp_path).stat().st_size
+    assert store.database.most_bytes == 1024**3
+    store.shrink()
+    assert store.database.new_file is not None
+    store.close()
+    assert not log_of(tmp_path).exists()
 
 
 def test_I6_what_was_written_once_is_there_when_its_owner_has_died(tmp_path: Path, pool: SyncPool) -> None:
@@ -154,7 +160,7 @@ def test_O4_a_lost_lock_is_noticed_when_the_file_cannot_be_opened(
     store.abandon()
 
 
-async def test_S5_a_cursor_goes_on_beside_the_write_that_opens_the_file(local: LocalObjects) -> None:
+async def test_S5_a_cursor_goes_on_beside_the_first_write_to_a_file(local: LocalObjects) -> None:
     def begin(obj: Lab) -> None:
         obj.ctx.storage.sql.exec("CREATE TABLE item (number INTEGER)")
         for number in range(5):
@@ -184,8 +190,10 @@ async def test_S9_a_large_first_event_is_stored_whole_and_not_kept_in_memory(loc
 
     await do(lab(), fill)
     database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
-    assert database.new_file is None
-    assert database.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 1_000_000
+    assert database.new_file is not None
+    assert all(
+        blank.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 1_000_000 for blank in blanks._spare
+    )
     await local.crash()
     assert await do(lab(), lambda obj: dict(obj.ctx.storage.list())) == values
 
@@ -400,9 +408,22 @@ def test_S13_a_new_file_that_cannot_be_synced_when_it_is_closed_is_rewritten_bef
     store.abandon()
 
 
-def test_S12_what_is_still_in_memory_is_copied_in_one_step(tmp_path: Path, pool: SyncPool) -> None:
-    """Else a write between two steps would take the source away."""
-    assert database.MOST_UNOPENED_BYTES <= images.STEP_PAGES * images.PAGE_BYTES
+async def test_S9_an_event_that_cannot_open_the_new_file_fails_and_the_next_one_can(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await lab().increment() == 1
+
+    def fail(_: Database) -> None:
+        raise StorageError("no descriptor is left", delivered="no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "_open_file", fail)
+        with pytest.raises(StorageError, match="descriptor"):
+            await lab().increment()
+    assert await lab().increment() == 2
+
+
+def test_S12_a_copy_that_began_with_a_new_file_has_one_commit(tmp_path: Path, pool: SyncPool) -> None:
     store = written(tmp_path, pool)
     steps = images.write_image(store.database.connection, tmp_path / "copy")
     assert next(steps)

@@ -57,14 +57,14 @@ def test_the_place_is_taken_when_the_owner_closes(tmp_path: Path, pool: SyncPool
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], Any]) -> None:
     """Have something happen when the next file has been opened, but before its lock is taken."""
-    adopt = Database._adopt
+    keep_log = Database._keep_log
 
-    def and_then(self: Database, connection: Any) -> None:
-        adopt(self, connection)
-        monkeypatch.setattr(Database, "_adopt", adopt)
+    def and_then(self: Database, keep: bool) -> None:
+        keep_log(self, keep)
+        monkeypatch.setattr(Database, "_keep_log", keep_log)
         what()
 
-    monkeypatch.setattr(Database, "_adopt", and_then)
+    monkeypatch.setattr(Database, "_keep_log", and_then)
 
 
 def test_who_had_opened_the_old_file_writes_neither_to_it_nor_to_the_new_ones_log(

@@ -276,6 +276,16 @@ async def test_S11_migrations_of_plain_sql_make_no_file_by_themselves(local: Loc
         Lab.migrations = ()
 
 
+async def test_S11_migrations_of_plain_sql_that_fail_leave_nothing_of_themselves(local: LocalObjects) -> None:
+    try:
+        Lab.migrations = ["CREATE TABLE t (x)", "CREATE INDEX i ON missing (x)"]
+        for _ in range(2):
+            with pytest.raises(StorageError, match="no such table: main.missing"):
+                await lab().value()
+    finally:
+        Lab.migrations = ()
+
+
 async def test_S13_a_relaxed_reply_leaves_before_the_sync(local: LocalObjects) -> None:
     stub = lab(kind=RelaxedLab)
     with local.commits.held():
