@@ -81,6 +81,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "python": platform.python_version(),
+        "build": [*platform.python_build(), platform.python_compiler()],
         "system": platform.platform(),
         "processors": os.cpu_count(),
         "load": os.getloadavg(),

@@ -166,7 +166,7 @@ class Router:
     def post(self, channel: Channel, request: Request, done: Outcome) -> None:
         """Send a request to the object's owner; `done` gets its answer, or an error."""
         pending = Pending(request, done)
-        link = channel.link
+        link = channel.link or self._first_link(channel)
         channel.asleep = False
         if link is not None and link.is_open and channel.routing is None:
             self._send(channel, pending, link)
@@ -177,6 +177,16 @@ class Router:
         self._number(channel, pending)
         self._park(pending)
         self._reroute(channel, None)
+
+    def _first_link(self, channel: Channel) -> Link | None:
+        """The open link to where the object should be, if nobody has asked for it from here and none of its sockets are here."""
+        if channel.routing is not None or channel.pending or channel.bounces or channel.sockets is not None:
+            return None
+        session = self._directory.place(channel.target.id, channel.target.key)
+        if session is None or session.link != LINK_VERSION:
+            return None
+        channel.link = self._links.get(session.worker)
+        return channel.link
 
     def _number(self, channel: Channel, pending: Pending) -> None:
         self._numbers += 1

@@ -44,6 +44,7 @@ class SyncPool:
             set()
         )  # directories whose own names are known to be durable; 256 a class at most
         self._synced: dict[int, None] = {}  # inodes, oldest first
+        self._directories: dict[Path, list[Done]] = {}  # to be synced at the end of this turn of the loop
         self._call_soon = call_soon
         self._kernel = kernel
         self._threads = [
@@ -84,8 +85,24 @@ class SyncPool:
             if self._kernel is None or not self._kernel.fsync(file, part):
                 self._jobs.put((partial(os.fsync, file), part))
         for directory in directories:
-            if self._kernel is None or not self._ask_for_names(self._kernel, directory, part):
+            if self._kernel is None:
                 self._jobs.put((partial(sync_directory, directory), part))
+                continue
+            if not self._directories:
+                self._kernel.soon(self._sync_directories)
+            self._directories.setdefault(directory, []).append(part)
+
+    def _sync_directories(self) -> None:
+        """Sync each directory once for all who have asked in this turn."""
+        directories, self._directories = self._directories, {}
+        for directory, asked in directories.items():
+            done = asked[0] if len(asked) == 1 else partial(self._tell_all, asked)
+            if self._kernel is None or not self._ask_for_names(self._kernel, directory, done):
+                self._jobs.put((partial(sync_directory, directory), done))
+
+    def _tell_all(self, asked: list[Done], error: BaseException | None) -> None:
+        for done in asked:
+            self._call_soon(done, error)
 
     def _ask_for_names(self, kernel: KernelSyncs, directory: Path, done: Done) -> bool:
         try:

@@ -84,6 +84,10 @@ class KernelSyncs:
         self._is_refused = False
         loop.add_reader(self._eventfd, self._ended)
 
+    def soon(self, what: Callable[[], None]) -> None:
+        """Have something done when this turn of the loop ends."""
+        self._loop.call_soon(what)
+
     def fdatasync(self, descriptor: int, done: Callable[[OSError | None], None]) -> bool:
         """Have the kernel sync a file's content, then call `done(error or None)`. False when it takes no request; nothing is done then."""
         return self._ask(_FDATASYNC, descriptor, done)

@@ -318,6 +318,17 @@ async def test_G4_the_first_commit_is_durable_when_file_and_names_are(
     assert len(synced) == 2
 
 
+async def test_G4_objects_that_are_made_at_once_share_the_sync_of_their_names(
+    local: LocalObjects, synced: list[int]
+) -> None:
+    names = [f"{number}" for number in range(20)]
+    assert await asyncio.gather(*(lab(name).increment() for name in names)) == [1] * 20
+    paths = [object_path(local.conf.data_dir, id_from_name("Lab", name)) for name in names]
+    files, folders = ({one.stat().st_ino for one in those} for those in (paths, [p.parent for p in paths]))
+    assert sorted(files | folders) == sorted(set(synced) & (files | folders))
+    assert synced.count(paths[0].parent.parent.stat().st_ino) == 1  # holds the names of all folders
+
+
 @pytest.mark.parametrize("refused", ["file", "name"])
 async def test_G4_a_new_file_that_the_disk_refuses_is_not_told_as_stored(
     local: LocalObjects, monkeypatch: pytest.MonkeyPatch, refused: str
