@@ -181,8 +181,10 @@ class Crowd:
         ended = sum(client.ended for client in members)
         for client in members:
             client.close()
-        stored = await self._stored() - before
-        why = self._wrong(expected, stored, ended)
+        try:
+            why = self._wrong(expected, await self._stored() - before, ended)
+        except TimeoutError:  # they refuse newcomers, or answer too late
+            why = "the rooms cannot be entered any more"
         return Heard(
             offered=rate * self._members,
             sent=len(self._due),

@@ -29,6 +29,12 @@ _NEWEST_SEQ = (
     "SELECT max((SELECT coalesce(max(seq), 0) FROM messages), (SELECT coalesce(max(seq), 0) FROM elements))"
 )
 _COLUMNS = "seq, client_id, user_id, user, color, text, html, timestamp"
+_APPEND = f"INSERT INTO messages ({_COLUMNS}) SELECT 1 + ({_NEWEST_SEQ}), ?, ?, ?, ?, ?, ?, ?"
+_RETURNING = " RETURNING seq"
+_UNLESS_KNOWN = " WHERE NOT EXISTS (SELECT 1 FROM messages WHERE client_id = ?)"
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Message(Struct, frozen=True):
@@ -45,7 +51,11 @@ class Message(Struct, frozen=True):
 
     def to_json(self) -> str:
         """The message as it stands in welcome, part and history frames."""
-        return msgspec.json.encode(self).decode()
+        return _encode(self).decode()
+
+    def frame(self) -> str:
+        """The frame that tells of the message."""
+        return '{"type":"chat",' + self.to_json()[1:]
 
 
 def newest_seq(sql: Sql) -> int:
@@ -59,25 +69,36 @@ class Log:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def find(self, user_id: str, client_id: str) -> Message | None:
+    def post(
+        self, client_id: str, user_id: str, user: str, color: str, text: str, html: str, timestamp: int
+    ) -> tuple[Message, bool]:
+        """Store a message with the room's next seq; the one that is there if this person has posted it before, and whether it is new."""
+        values = client_id, user_id, user, color, text, html, timestamp
+        # As good as always nobody has used the id, and one statement does.
+        seq = self._append(_APPEND + _UNLESS_KNOWN + _RETURNING, *values, client_id)
+        if seq is None:
+            posted = self._find(client_id, user_id) or self._find_stray(client_id, user_id, user, text)
+            if posted is not None:
+                return posted, False
+            seq = self._append(_APPEND + _RETURNING, *values)
+            assert seq is not None
+        return Message(seq, *values), True
+
+    def _append(self, statement: str, *bindings: Any) -> int | None:
+        row = next(iter(self._sql.exec(statement, *bindings)), None)
+        return None if row is None else row[0]
+
+    def _find(self, client_id: str, user_id: str) -> Message | None:
         """The message that this person already posted under that client id."""
         return next(iter(self._read("WHERE client_id = ? AND user_id = ?", client_id, user_id)), None)
 
-    def find_stray(self, user_id: str, client_id: str, user: str, text: str) -> Message | None:
-        """The same for a socket without a cookie, or the same words: such a client is a new person each time it connects."""
-        same = "user_id = ? OR (substr(user_id, 1, ?) = ? AND user = ? AND text = ?)"
-        condition = f"WHERE client_id = ? AND ({same})"
-        found = self._read(condition, client_id, user_id, len(STRAY), STRAY, user, text)
-        # An ORDER BY with a binding would have SQLite prepare the statement anew each time.
-        return max(found, key=lambda message: message.user_id == user_id, default=None)
-
-    def append(self, message: Message) -> None:
-        """Store a new message; its seq is the room's next."""
-        self._sql.exec(
-            f"INSERT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            message.seq, message.id, message.user_id, message.user, message.color, message.text, message.html,
-            message.timestamp,
-        )  # fmt: skip
+    def _find_stray(self, client_id: str, user_id: str, user: str, text: str) -> Message | None:
+        """The same words from a socket without a cookie, like this one: such a client is a new person each time it connects."""
+        if not user_id.startswith(STRAY):
+            return None
+        same = "substr(user_id, 1, ?) = ? AND user = ? AND text = ?"
+        found = self._read(f"WHERE client_id = ? AND {same}", client_id, len(STRAY), STRAY, user, text)
+        return next(iter(found), None)
 
     def newest(self, limit: int) -> list[Message]:
         """The last `limit` messages, oldest first."""

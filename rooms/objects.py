@@ -18,7 +18,7 @@ from . import board, chat, protocol
 from .board import Board, Place
 from .chat import Log, Message, newest_seq
 from .elements import parse_element
-from .logic import STRAY, clean_name, colour_of, distinct_people, public
+from .logic import clean_name, colour_of, distinct_people, public
 from .markdown import to_html
 from .protocol import FrameError, render
 
@@ -148,24 +148,12 @@ class Room(Beating):
                 self._rename(ws, frame)
 
     def _chat(self, ws: WebSocket, frame: protocol.Chat) -> None:
-        me = ws.attachment
-        if me["user_id"].startswith(STRAY):
-            message = self._log.find_stray(me["user_id"], frame.id, me["name"], frame.text)
-        else:
-            message = self._log.find(me["user_id"], frame.id)
-        if message is None:
-            message = Message(
-                seq=self._seq() + 1,
-                id=frame.id,
-                user_id=me["user_id"],
-                user=me["name"],
-                color=me["color"],
-                text=frame.text,
-                html=to_html(frame.text),
-                timestamp=self.ctx.now(),
-            )
-            self._log.append(message)
-            self.ctx.broadcast(render("chat", **msgspec.structs.asdict(message)), exclude=[ws])
+        me, text = ws.attachment, frame.text
+        message, is_new = self._log.post(
+            frame.id, me["user_id"], me["name"], me["color"], text, to_html(text), self.ctx.now()
+        )
+        if is_new:
+            self.ctx.broadcast(message.frame(), exclude=[ws])
         ws.send(render("ack", id=frame.id, seq=message.seq, timestamp=message.timestamp, html=message.html))
 
     def _draw(self, ws: WebSocket, frame: protocol.Draw) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -61,14 +61,14 @@ class FrameError(ValueError):
         return render("error", **fields)
 
 
-class Chat(Struct, frozen=True):
+class Chat(Struct, frozen=True, tag="chat"):
     """A message to post; `id` makes a repeat harmless."""
 
     id: FrameId
     text: str
 
 
-class Draw(Struct, frozen=True):
+class Draw(Struct, frozen=True, tag="draw"):
     """Elements to add or change, each still unparsed JSON."""
 
     id: FrameId
@@ -83,7 +83,7 @@ class Cursor(Struct, frozen=True, omit_defaults=True):
     tool: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,32}\Z")] | UnsetType = UNSET
 
 
-class Presence(Struct, frozen=True, omit_defaults=True):
+class Presence(Struct, frozen=True, omit_defaults=True, tag="presence"):
     """Where somebody points and what they select; never stored."""
 
     cursor: Cursor | UnsetType | None = UNSET
@@ -92,25 +92,25 @@ class Presence(Struct, frozen=True, omit_defaults=True):
     typing: bool | UnsetType = UNSET
 
 
-class Sync(Struct, frozen=True):
+class Sync(Struct, frozen=True, tag="sync"):
     """A client that noticed a gap asks for everything after `since`."""
 
     since: Seq = 0
 
 
-class More(Struct, frozen=True):
+class More(Struct, frozen=True, tag="more"):
     """A request for the rest of a welcome; `next` is what its last frame said."""
 
     next: Annotated[str, Meta(pattern=CURSOR_PATTERN)]
 
 
-class History(Struct, frozen=True):
+class History(Struct, frozen=True, tag="history"):
     """A request for messages older than `before`."""
 
     before: Seq
 
 
-class Rename(Struct, frozen=True):
+class Rename(Struct, frozen=True, tag="rename"):
     """A guest's new name, cleaned later."""
 
     name: Annotated[str, Meta(max_length=400)]
@@ -124,16 +124,9 @@ class _Head(Struct):
     id: Any = None
 
 
+_frame: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _head = msgspec.json.Decoder(_Head)
-_bodies: dict[str, msgspec.json.Decoder[ClientFrame]] = {
-    "chat": msgspec.json.Decoder(Chat),
-    "draw": msgspec.json.Decoder(Draw),
-    "presence": msgspec.json.Decoder(Presence),
-    "sync": msgspec.json.Decoder(Sync),
-    "more": msgspec.json.Decoder(More),
-    "history": msgspec.json.Decoder(History),
-    "rename": msgspec.json.Decoder(Rename),
-}
+_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(ClientFrame))
 
 
 def parse(message: str | bytes) -> ClientFrame:
@@ -147,21 +140,25 @@ def parse(message: str | bytes) -> ClientFrame:
     if len(data) > MAX_FRAME_BYTES:
         raise FrameError("bad_frame", f"A frame is at most {MAX_FRAME_BYTES} bytes.")
     try:
-        head = _head.decode(data)
-    except msgspec.ValidationError as error:
-        raise FrameError("bad_frame", f"A frame is a JSON object with a type: {error}.") from None
-    except (msgspec.DecodeError, RecursionError):
-        raise FrameError("bad_json", "The frame is not JSON.") from None
-    frame_id = head.id if isinstance(head.id, str) and 0 < len(head.id) <= 64 else None
-    decoder = _bodies.get(head.type)
-    if decoder is None:
-        raise FrameError("unknown_type", f"There is no frame of type {head.type[:40]!r}.", frame_id)
-    try:
-        frame = decoder.decode(data)
+        frame = _frame.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise FrameError("bad_frame", f"Not a valid {head.type} frame: {error}.", frame_id) from None
+        raise _what_is_wrong(data, error) from None
     _check_limits(frame)
     return frame
+
+
+def _what_is_wrong(data: bytes, wrong: Exception) -> FrameError:
+    """The answer to a frame that could not be decoded."""
+    try:
+        head = _head.decode(data)
+    except msgspec.ValidationError as error:
+        return FrameError("bad_frame", f"A frame is a JSON object with a type: {error}.")
+    except (msgspec.DecodeError, RecursionError):
+        return FrameError("bad_json", "The frame is not JSON.")
+    frame_id = head.id if isinstance(head.id, str) and 0 < len(head.id) <= 64 else None
+    if head.type not in _TYPES:
+        return FrameError("unknown_type", f"There is no frame of type {head.type[:40]!r}.", frame_id)
+    return FrameError("bad_frame", f"Not a valid {head.type} frame: {wrong}.", frame_id)
 
 
 def _check_limits(frame: ClientFrame) -> None:

@@ -275,12 +275,10 @@ MUTANTS = [
         "what shares a commit leaves before the commit",
         "durable/runtime/gate.py",
         """        if self.holds:
-            self._held.append((event, emit))
-        else:
-            self.outbox.put(self.store.transactions.seq, emit, barrier)
+            self._held.append(_Held(event, effects, reply, value))
+            return
 """,
-        """        self.outbox.put(self.store.transactions.seq, emit, barrier)
-""",
+        "",
         "tests/durable/test_shared_commits.py",
         "G4_nothing_that_shares",
     ),

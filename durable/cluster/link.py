@@ -1,7 +1,7 @@
 """The link between two processes: length-prefixed msgpack over a Unix socket, many requests at once, writes coalesced.
 
 A message is its length as four bytes, big-endian, and then msgpack (see `durable.core.envelope`). Everything sent within one turn
-of the loop leaves in one write.
+of the loop leaves in one write, and what nobody waits for by turns may wait some milliseconds for others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from durable.core.envelope import LINK_VERSION, Hello, Message, decode, encode
+from durable.core.pacing import BEAT_SECONDS, MOST_BYTES, next_beats
 from durable.errors import UnavailableError
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,11 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._unparsed = bytearray()
         self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._flush_due = False
+        self._held: asyncio.TimerHandle | None = None  # ends the wait of what may wait
+        self._written_at = 0.0
+        self._beats = 1  # to wait for others, after a write
         self._silence: asyncio.TimerHandle | None = None
         self.peer: Hello | None = None
 
@@ -128,6 +133,8 @@ class Link(asyncio.Protocol):
         """Tell who uses the link, once."""
         self._transport = None
         self._unsent.clear()
+        if self._held is not None:
+            self._held.cancel()
         if self._silence is not None:
             self._silence.cancel()
         self._closed(self)
@@ -136,15 +143,35 @@ class Link(asyncio.Protocol):
 
     def send(self, message: Any) -> None:
         """Send a message with this turn of the loop; dropped silently when the link has ended (its end is reported)."""
-        data = encode(message)
-        unsent = self._unsent
-        unsent.append(len(data).to_bytes(4, "big"))
-        unsent.append(data)
+        self._put(message)
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
-        elif len(unsent) >= FLUSH_AT:
+        elif len(self._unsent) >= FLUSH_AT:
             self._write()
+
+    def send_soon(self, message: Any) -> None:
+        """The same, but one of many messages that come in quick succession may wait for those after it, to leave together."""
+        if self._held is None:
+            wait = self._written_at + self._beats * BEAT_SECONDS - self._loop.time()
+            if self._flush_due or wait <= 0:
+                self._beats = 1
+                self.send(message)
+                return
+            self._held = self._loop.call_later(wait, self._flush_held)
+        self._put(message)
+        if self._unsent_bytes > MOST_BYTES:
+            self._write()
+
+    def _put(self, message: Any) -> None:
+        data = encode(message)
+        self._unsent.append(len(data).to_bytes(4, "big"))
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+
+    def _flush_held(self) -> None:
+        self._beats = next_beats(self._beats, together=len(self._unsent) > 2)
+        self._write()
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -152,7 +179,11 @@ class Link(asyncio.Protocol):
             self._write()
 
     def _write(self) -> None:
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        self._written_at = self._loop.time()
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
         transport = self._transport
         if transport is None or transport.is_closing():
             return

@@ -25,6 +25,7 @@ from durable.core.envelope import (
     NotOwner,
     Reply,
     Request,
+    SocketFrame,
     Target,
 )
 from durable.errors import DurableError, OverloadedError, UnavailableError, WireError, error_from_wire
@@ -200,7 +201,7 @@ class Router:
         request.number = pending.number
         request.repeat = pending.sent
         pending.sent = True
-        link.send(request)
+        (link.send_soon if type(request) is SocketFrame else link.send)(request)
 
     def _park(self, pending: Pending) -> None:
         if pending.parked_at is None:

@@ -1,18 +1,31 @@
 """What is sent to clients: made once, however many get it.
 
 A server that offers the ASGI extension `durable_frames` takes frames as they go over the wire, and writes the same bytes to
-every client. Others get the messages that ASGI knows, and encode each of them anew. A middleware that has to see what is
-sent takes the extension out of the scope.
+every client; and hands over what clients send as it arrives. With others both go by the messages that ASGI knows. A middleware
+that has to see what is sent and received takes the extension out of the scope.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 EXTENSION = "durable_frames"
 WriteFrame = Callable[[bytes], bool]
 """Writes a frame; False when the connection wants it, or refuses it, as a message."""
+TakeFrame = Callable[[str | bytes], bool]
+"""Takes a whole message; False when it is to wait for `receive`."""
+ReadFrames = Callable[[TakeFrame], None]
+"""Hand over each message that arrives, until one is not taken: it and those after it come by `receive`. Asked for again when they
+have been dealt with; as long as some wait for `receive`, nothing is handed over."""
+
+
+class FrameExtension(TypedDict):
+    """What a server offers."""
+
+    write: WriteFrame
+    read: ReadFrames
+
 
 _FINAL_TEXT, _FINAL_BINARY = 0x81, 0x82
 _SHORT, _MEDIUM = 126, 1 << 16  # payloads below these have a shorter header
@@ -48,7 +61,6 @@ def frame(data: str | bytes) -> Outbound:
     return Outbound({"type": "websocket.send", kind: data}, size, head + payload)
 
 
-def frame_writer(scope: Mapping[str, Any]) -> WriteFrame | None:
-    """How the server of this connection takes frames, if it does."""
-    extension = (scope.get("extensions") or {}).get(EXTENSION)
-    return None if extension is None else extension["write"]
+def frame_extension(scope: Mapping[str, Any]) -> FrameExtension | None:
+    """What the server of this connection offers, if anything."""
+    return (scope.get("extensions") or {}).get(EXTENSION)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,8 +17,10 @@ from durable.errors import DurableError
 from durable.identity import ObjectId
 from durable.runtime.sockets import encode_hello
 
-from .frames import WriteFrame, frame, frame_writer
+from .frames import FrameExtension, frame_extension
 from .hub import Hub, HubSocket
+from .incoming import INTERNAL, Incoming, Receive
+from .incoming import SocketRefused as SocketRefused
 from .node import nodes
 from .origins import HostPolicy, origin_allowed
 from .outgoing import Outgoing
@@ -27,10 +28,9 @@ from .outgoing import Outgoing
 log = logging.getLogger(__name__)
 
 Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-TOO_LARGE, TOO_FAST, TOO_SLOW, INTERNAL = 4413, 4429, 1013, 1011
+TOO_SLOW = 1013
 CLOSE_SECONDS = 5.0  # for a close frame to leave
 OPEN_SECONDS = 45.0  # for the object to accept
 _PASSED_ON = frozenset(
@@ -38,15 +38,6 @@ _PASSED_ON = frozenset(
 )
 
 _hosts = HostPolicy()
-
-
-class SocketRefused(Exception):  # noqa: N818 - a decision, like an HTTP response, not a mistake
-    """Close the socket with this code (4000 to 4999, see RFC 6455) and reason."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"{code} {reason}")
-        self.code = code
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,7 @@ class ObjectSocketConsumer:
             await _refuse(send, TOO_SLOW, "try again")
             return
         hello = _take_hello(scope, target.user)
-        await self._serve(hub, target.stub.id, hello, receive, send, frame_writer(scope))
+        await self._serve(hub, target.stub.id, hello, receive, send, frame_extension(scope))
 
     async def _serve(
         self,
@@ -121,7 +112,7 @@ class ObjectSocketConsumer:
         hello: bytes,
         receive: Receive,
         send: Send,
-        write: WriteFrame | None,
+        frames: FrameExtension | None,
     ) -> None:
         socket: HubSocket
         closers: list[asyncio.Task[None]] = []
@@ -132,7 +123,9 @@ class ObjectSocketConsumer:
             closers.append(asyncio.create_task(_close(socket, send, serving)))
 
         limit = durable_settings().max_socket_buffer
-        outgoing = Outgoing(send, limit, lambda: socket.close(TOO_SLOW, "too slow to keep up"), write)
+        outgoing = Outgoing(
+            send, limit, lambda: socket.close(TOO_SLOW, "too slow to keep up"), frames and frames["write"]
+        )
         socket = hub.open(object_id, hello, outgoing, want_close)
         del hello
         code, reason = 1006, ""
@@ -140,7 +133,8 @@ class ObjectSocketConsumer:
             async with asyncio.timeout(OPEN_SECONDS):
                 await socket.opened
             if socket.accepted:
-                code, reason = await self._read(hub, socket, receive)
+                incoming = Incoming(hub, socket, self.screen, self.max_frame_bytes, self.frame_rate)
+                code, reason = await incoming.read(receive, frames and frames["read"])
         except TimeoutError:
             socket.close(TOO_SLOW, "the object did not answer in time")
         except SocketRefused as refused:
@@ -158,39 +152,6 @@ class ObjectSocketConsumer:
             for closer in closers:
                 closer.cancel()
             hub.closed(socket, code, reason, clean=code != 1006)
-
-    async def _read(self, hub: Hub, socket: HubSocket, receive: Receive) -> tuple[int, str]:
-        """Pass frames on until the connection ends; how it ended."""
-        allowance, per_second = float(self.frame_rate[0]), self.frame_rate[1]
-        burst, last = allowance, time.monotonic()
-        while True:
-            event = await receive()
-            if event["type"] != "websocket.receive":
-                return event.get("code", 1006) or 1006, event.get("reason") or ""
-            message: str | bytes | None = event.get("text")
-            if message is None:
-                message = event["bytes"]
-            if socket.closing is not None:
-                continue
-            now = time.monotonic()
-            allowance = min(burst, allowance + (now - last) * per_second) - 1
-            last = now
-            if allowance < 0:
-                raise SocketRefused(TOO_FAST, "too many frames")
-            if len(message) > self.max_frame_bytes or (
-                len(message) * 4 > self.max_frame_bytes
-                and isinstance(message, str)
-                and len(message.encode()) > self.max_frame_bytes
-            ):
-                raise SocketRefused(TOO_LARGE, f"a frame has at most {self.max_frame_bytes} bytes")
-            answer = hub.auto_response(socket, message)
-            if answer is None:
-                answer = self.screen(message)
-            if answer is None:
-                await socket.room.wait()
-                hub.frame(socket, message)
-            elif answer:
-                socket.outgoing.push(frame(answer))
 
 
 def _may_come(scope: Scope) -> bool:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable.errors import LostWriteError, ObjectResetError
 from durable.storage.store import Store
 
 from .events import DERIVED, Event, Operation
-from .outbox import Emit, Outbox
+from .outbox import Outbox
 
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
 DERIVED_CALLS_KEPT = 256  # between two looks for old ones
@@ -24,6 +24,15 @@ DERIVED_CALL_MS = 10 * 60 * 1000  # how long a call by another object's event ma
 SLOTS_KNOWN = 1000  # callers' slots of which the last call is known without asking the file
 
 Effects = list[tuple[str, Operation]]
+
+
+class _Held(NamedTuple):
+    """What an event's outcome is, until the commit that it shares."""
+
+    event: Event
+    effects: Effects
+    reply: Callable[[Any], None]
+    value: Any
 
 
 class OutputGate:
@@ -64,7 +73,7 @@ class OutputGate:
         self._alarm_changed = alarm_changed
         self._store: Store | None = None
         self._derived_calls = 0
-        self._held: list[tuple[Event, Emit]] = []  # what leaves after the commit that events share
+        self._held: list[_Held] = []  # what leaves after the commit that events share
         self._may_share = True
         self._last_calls: dict[tuple[str, int], int] = {}  # the number of each slot's last writing call
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -123,16 +132,29 @@ class OutputGate:
         self._let_go()
 
     def _let_go(self) -> None:
-        """What was held is committed."""
+        """What was held is committed: it leaves together."""
         held, self._held = self._held, []
-        for _, emit in held:
-            self.outbox.put(self.store.transactions.seq, emit)
+        if not held:
+            return
+
+        def emit(error: BaseException | None) -> None:
+            if error is not None:
+                for one in held:
+                    one.event.answer.fail(error)
+                return
+            effects = [effect for one in held for effect in one.effects]
+            if effects:
+                self._emit(effects)
+            for one in held:
+                one.reply(one.value)
+
+        self.outbox.put(self.store.transactions.seq, emit)
 
     def give_up_held(self) -> list[Event]:
         """What was held is lost: the events that have to fail. From now on each event has a commit of its own."""
         held, self._held = self._held, []
         self._may_share = self._may_share and not held
-        return [event for event, _ in held]
+        return [one.event for one in held]
 
     async def flush(self, event: Event) -> None:
         """Commit what the event has written so far, let it out, and wait until that is durable."""
@@ -213,6 +235,9 @@ class OutputGate:
     ) -> None:
         """Let the event's effects and its reply go when all that they could have seen is durable."""
         effects, event.effects = event.effects, []
+        if self.holds:
+            self._held.append(_Held(event, effects, reply, value))
+            return
 
         def emit(error: BaseException | None) -> None:
             if error is not None:
@@ -222,10 +247,7 @@ class OutputGate:
                 self._emit(effects)
             reply(value)
 
-        if self.holds:
-            self._held.append((event, emit))
-        else:
-            self.outbox.put(self.store.transactions.seq, emit, barrier)
+        self.outbox.put(self.store.transactions.seq, emit, barrier)
 
     def fail(self, event: Event, error: BaseException) -> None:
         """Tell who waits for the event that it failed, in its turn."""

@@ -11,10 +11,11 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
-from durable.gateway.frames import EXTENSION
+from durable.core.pacing import BEAT_SECONDS, MOST_BYTES, next_beats
+from durable.gateway.frames import EXTENSION, FrameExtension, TakeFrame
 from durable.gateway.latch import Latch
 
-from .pacing import BEAT_SECONDS, MOST_BEATS, MOST_BYTES, Pacer
+from .pacing import Pacer
 
 #: Seconds that what is left for a client may take to leave after its connection was closed.
 LINGER_SECONDS = 5.0
@@ -71,17 +72,36 @@ class ClientConnection(WebSocketsSansIOProtocol):
         light.queue = Inbox()
         light.writable = Latch()
         self._pacer = Pacer.of(self.loop)
+        self._take: TakeFrame | None = None
         self._held: list[bytes] | None = None
         self._held_bytes = 0
         self._written_at = 0.0
         self._beats = 1  # to wait for others, after a write
 
     def handle_connect(self, event: Request) -> None:
-        """A client asks for a WebSocket: the application may hand over frames that are ready for the wire."""
+        """A client asks for a WebSocket: the application may write frames that are ready for the wire, and be handed what arrives."""
         super().handle_connect(event)
         if not self.close_sent and not self.conn.extensions:  # one that compresses makes each frame by itself
             extensions: dict[Any, Any] = self.scope["extensions"] or {}
-            extensions[EXTENSION] = {"write": self.write_frame}
+            extensions[EXTENSION] = FrameExtension(write=self.write_frame, read=self.read_frames)
+
+    def read_frames(self, take: TakeFrame) -> None:
+        """Hand over each message that arrives, unless some wait to be received."""
+        self._take = take if self.queue.empty() else None
+
+    def send_receive_event_to_app(self) -> None:
+        """A message has arrived."""
+        if self._take is not None and not self.close_sent:
+            data = b"".join(self.frames)
+            try:
+                taken = self._take(data.decode() if self.curr_msg_data_type == "text" else data)
+            except UnicodeDecodeError:
+                taken = False  # uvicorn sees to it
+            if taken:
+                self.frames = []
+                return
+            self._take = None
+        super().send_receive_event_to_app()
 
     def write_frame(self, wire: bytes) -> bool:
         """Send a whole frame. False when the client does not read, or the connection is not, or no longer, open."""
@@ -93,13 +113,10 @@ class ClientConnection(WebSocketsSansIOProtocol):
             return True
         if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
             return False
-        now = self.loop.time()
-        if now - self._written_at < self._beats * BEAT_SECONDS:
-            self._held, self._held_bytes = [wire], len(wire)
-            self._pacer.hold(self, self._beats)
-        else:
-            self._written_at, self._beats = now, 1
-            self.transport.write(wire)
+        waits = self.loop.time() - self._written_at < self._beats * BEAT_SECONDS
+        self._held, self._held_bytes = [wire], len(wire)
+        self._beats = self._beats if waits else 0
+        self._pacer.hold(self, self._beats)
         return True
 
     def flush(self) -> None:
@@ -107,7 +124,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
         held, self._held = self._held, None
         if held is not None and not self.transport.is_closing():
             self._written_at = self.loop.time()
-            self._beats = min(2 * self._beats, MOST_BEATS) if len(held) > 1 else 1
+            self._beats = next_beats(self._beats, together=len(held) > 1)
             self.transport.write(b"".join(held))
 
     async def send(self, message: Any) -> None:
@@ -144,6 +161,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
         """The application has ended, and with it the connection."""
         super().on_task_complete(task)
         (self.scope["extensions"] or {}).pop(EXTENSION, None)  # or the two would keep each other
+        self._take = None
         self._cut_off_later()
 
     def keepalive_timeout(self) -> None:

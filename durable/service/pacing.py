@@ -1,7 +1,6 @@
-"""Frames for one client that come in quick succession leave in one write.
+"""Frames for one client that come in quick succession leave in one write (see `durable.core.pacing`).
 
-A write to a socket costs a system call, several times what the server does besides for a frame, and wakes the client. So a
-frame that comes shortly after the last write waits for others, and longer where others do come; one that comes alone leaves at once.
+One that comes alone leaves at the end of the loop's turn, with what else comes in that turn.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ import asyncio
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-BEAT_SECONDS = 0.004  # between two writes of frames to one client, at the least
-MOST_BEATS = 4  # between two writes, while every write has several frames
-MOST_BYTES = 64 * 1024  # that wait for one client
+from durable.core.pacing import BEAT_SECONDS, MOST_BEATS
 
 
 class Paced(Protocol):
@@ -31,6 +28,7 @@ class Pacer:
         self._held: list[list[Paced]] = [
             [] for _ in range(MOST_BEATS)
         ]  # by the beat at which they are flushed
+        self._leaving: list[Paced] = []  # at the end of this turn
         self._beat = 0
         self._count = 0
 
@@ -43,11 +41,21 @@ class Pacer:
         return pacer
 
     def hold(self, connection: Paced, beats: int) -> None:
-        """Have the connection flushed with so many beats, the running one counted: 1 to `MOST_BEATS`."""
+        """Have the connection flushed with so many beats, the running one counted: up to `MOST_BEATS`; 0: when this turn ends."""
+        if not beats:
+            if not self._leaving:
+                asyncio.get_running_loop().call_soon(self._flush_leaving)
+            self._leaving.append(connection)
+            return
         if not self._count:
             asyncio.get_running_loop().call_later(BEAT_SECONDS, self._flush)
         self._held[(self._beat + beats - 1) % MOST_BEATS].append(connection)
         self._count += 1
+
+    def _flush_leaving(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for connection in leaving:
+            connection.flush()
 
     def _flush(self) -> None:
         held, self._held[self._beat] = self._held[self._beat], []

@@ -22,6 +22,7 @@ from durable.core.envelope import (
     decode,
     encode,
 )
+from durable.core.pacing import BEAT_SECONDS, MOST_BYTES
 
 TARGET = Target("Lab", "0" * 64, None)
 MESSAGES = [
@@ -46,11 +47,15 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.written = b""
+        self.writes: list[bytes] = []
         self.ended = False
 
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
+
     def write(self, data: Any) -> None:
-        self.written += bytes(data)
+        self.writes.append(bytes(data))
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -109,6 +114,80 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_write_after_the_hello() ->
     assert end.wire.written == b""
     await asyncio.sleep(0)
     assert end.wire.written == framed(Hello(LINK_VERSION, "me", "gateway"), *MESSAGES[:2])
+
+
+async def opened() -> End:
+    """An end that has said hello some time ago."""
+    end = End()
+    await asyncio.sleep(2 * BEAT_SECONDS)
+    end.wire.writes.clear()
+    return end
+
+
+async def written(end: End, *messages: Any) -> list[bytes]:
+    """The writes, when these messages have left."""
+    async with asyncio.timeout(5):
+        while len(end.wire.written) < len(framed(*messages)):
+            await asyncio.sleep(0.001)
+    assert end.wire.written == framed(*messages)
+    return end.wire.writes
+
+
+def frames(count: int, size: int = 4) -> list[SocketFrame]:
+    return [SocketFrame(number, TARGET, "s-1", number, "x" * size) for number in range(count)]
+
+
+async def test_a_frame_that_comes_alone_leaves_with_its_turn() -> None:
+    end = await opened()
+    end.link.send_soon(frames(1)[0])
+    await asyncio.sleep(0)
+    assert end.wire.writes == [framed(*frames(1))]
+
+
+async def test_frames_that_come_in_quick_succession_leave_together_and_in_order() -> None:
+    end, sent = await opened(), frames(40)
+    for frame in sent:
+        end.link.send_soon(frame)
+        await asyncio.sleep(0)
+    assert len(await written(end, *sent)) < 10  # two, if nothing else takes our processor
+
+
+async def test_what_somebody_waits_for_takes_along_the_frames_before_it() -> None:
+    end, sent = await opened(), frames(3)
+    end.link.send_soon(sent[0])
+    await asyncio.sleep(0)
+    end.link.send_soon(sent[1])
+    end.link.send(MESSAGES[0])
+    end.link.send_soon(sent[2])
+    await asyncio.sleep(0)
+    assert end.wire.written == framed(sent[0], sent[1], MESSAGES[0], sent[2])
+
+
+async def test_large_frames_do_not_wait() -> None:
+    end, sent = await opened(), frames(3, MOST_BYTES)
+    for frame in sent:
+        end.link.send_soon(frame)
+        await asyncio.sleep(0)
+    assert end.wire.writes == [framed(frame) for frame in sent]
+
+
+async def test_frames_that_wait_leave_before_the_end() -> None:
+    end, sent = await opened(), frames(2)
+    end.link.send_soon(sent[0])
+    await asyncio.sleep(0)
+    end.link.send_soon(sent[1])
+    end.link.close()
+    assert (end.wire.written, end.wire.ended) == (framed(*sent), True)
+
+
+async def test_frames_of_a_link_that_has_ended_wait_for_nothing() -> None:
+    end, sent = await opened(), frames(2)
+    end.link.send_soon(sent[0])
+    await asyncio.sleep(0)
+    end.link.send_soon(sent[1])
+    end.link.connection_lost(None)
+    await asyncio.sleep(2 * BEAT_SECONDS)
+    assert end.wire.written == framed(sent[0])
 
 
 @pytest.mark.parametrize(

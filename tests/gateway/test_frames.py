@@ -6,7 +6,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from durable.gateway.frames import EXTENSION, Outbound, frame, frame_writer
+from durable.gateway.frames import EXTENSION, Outbound, frame, frame_extension
 from durable.gateway.outgoing import Outgoing
 
 from .test_outgoing import Client
@@ -54,9 +54,9 @@ async def test_W8_a_server_that_takes_frames_gets_them_and_what_it_refuses_goes_
             written.append(wire)
         return takes
 
-    outgoing = Outgoing(
-        client.send, 100, lambda: None, frame_writer({"extensions": {EXTENSION: {"write": write}}})
-    )
+    extension = frame_extension({"extensions": {EXTENSION: {"write": write, "read": lambda take: None}}})
+    assert extension is not None
+    outgoing = Outgoing(client.send, 100, lambda: None, extension["write"])
     outgoing.push(frame("one"))
     takes = False
     outgoing.push(frame("two"))
@@ -79,4 +79,4 @@ async def test_W8_a_write_that_fails_ends_this_connection_only() -> None:
 
 @pytest.mark.parametrize("scope", [{}, {"extensions": None}, {"extensions": {}}])
 def test_W8_other_servers_are_sent_messages(scope: dict[str, object]) -> None:
-    assert frame_writer(scope) is None
+    assert frame_extension(scope) is None

@@ -118,26 +118,40 @@ def test_pages_hold_everything_once(sql, budget):
         assert pages == whole
 
 
-def message(seq, client_id="m", user_id="g1"):
-    return Message(seq, client_id, user_id, "Alice", "#fff", "text", "<p>text</p>", 1000 + seq)
+def post(log, client_id="m", user_id="g1", text="text"):
+    return log.post(client_id, user_id, "Alice", "#fff", text, f"<p>{text}</p>", 1000)
 
 
 def test_messages_are_read_in_pages(sql):
     log = Log(sql)
-    assert (newest_seq(sql), log.newest(5), log.find("g1", "m1")) == (0, [], None)
+    assert (newest_seq(sql), log.newest(5)) == (0, [])
     for seq in range(1, 11):
-        log.append(message(seq, f"m{seq}"))
+        message = Message(seq, f"m{seq}", "g1", "Alice", "#fff", "text", "<p>text</p>", 1000)
+        assert post(log, f"m{seq}") == (message, True)
     assert [entry.seq for entry in log.newest(3)] == [8, 9, 10]
     assert [entry.seq for entry in log.before(4, 2)] == [2, 3]
     assert [entry.seq for entry in log.since(8, 9)] == [9, 10]
     assert newest_seq(sql) == 10
-    assert log.find("g1", "m4") == message(4, "m4")
-    assert log.find("g2", "m4") is None
 
 
-def test_a_client_id_belongs_to_one_person(sql):
+def test_a_message_that_is_posted_again_is_the_one_that_is_there(sql):
     log = Log(sql)
-    log.append(message(1, "m", "g1"))
-    log.append(message(2, "m", "g2"))
-    with pytest.raises(apsw.ConstraintError):
-        log.append(message(3, "m", "g1"))
+    first, _ = post(log, "m", "g1")
+    draw(sql, 2, element("e"))
+    assert post(log, "m", "g1", "other words") == (first, False)
+    second, is_new = post(log, "m", "g2")
+    assert (second.seq, is_new) == (3, True)  # a client id belongs to one person
+    assert [post(log, "m", "g1"), post(log, "m", "g2")] == [(first, False), (second, False)]
+    assert newest_seq(sql) == 3
+
+
+def test_who_has_no_cookie_is_known_by_the_words(sql):
+    log = Log(sql)
+    of_a_guest, _ = post(log, "m", "g1")
+    first, is_new = post(log, "m", "a1")
+    assert is_new
+    assert post(log, "m", "a2") == (first, False)
+    again, is_new = post(log, "m", "a2", "other words")
+    assert (again.seq, is_new) == (3, True)
+    assert post(log, "m", "a2") == (again, False)  # one's own comes before another's
+    assert log.newest(9) == [of_a_guest, first, again]

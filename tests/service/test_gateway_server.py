@@ -29,7 +29,7 @@ from pathlib import Path
 from durable.conf import DurableSettings
 from durable.gateway.answers import answer_writer
 from durable.cluster.taskless import CallResult
-from durable.gateway.frames import frame, frame_writer
+from durable.gateway.frames import frame, frame_extension
 from durable.service import client_connection
 from durable.service.gateway_server import GatewayServer, server_config
 from durable.service.lifeline import Lifeline
@@ -39,7 +39,7 @@ async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        write = frame_writer(scope)
+        write, read = frame_extension(scope)["write"], frame_extension(scope)["read"]
         while (event := await receive())["type"] == "websocket.receive":
             if event.get("text") == "flood":
                 try:
@@ -59,6 +59,23 @@ async def application(scope, receive, send):
                 for number in range(300):
                     assert write(frame("%03d" % number).wire)
                     await asyncio.sleep(0.001)
+                continue
+            if event.get("text") == "hand over":
+                got, handed_over = [], 0
+                def take(message):
+                    nonlocal handed_over
+                    if len(got) % 7 == 6:
+                        return False
+                    got.append(message if isinstance(message, str) else message.decode())
+                    handed_over += 1
+                    return True
+                while len(got) < 300:
+                    read(take)
+                    event = await receive()
+                    await asyncio.sleep(0.001)
+                    got.append(event.get("text") or event["bytes"].decode())
+                assert 10 < handed_over < 300, handed_over
+                await send({"type": "websocket.send", "text": " ".join(got)})
                 continue
             if event.get("text") == "stuff":
                 large = frame(bytes(65536)).wire
@@ -236,6 +253,34 @@ async def test_W8_a_stream_of_frames_leaves_in_order_and_in_few_writes(gateway: 
     frames = [came[at + 2 : at + 5] for at in range(len(came)) if came[at : at + 2] == b"\x81\x03"]
     assert frames == [b"%03d" % number for number in range(300)]
     assert pieces < 150
+    writer.close()
+
+
+async def test_W1_messages_are_in_order_though_not_all_can_be_handed_over(gateway: Gateway) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
+        await client.send("hand over")
+        sent = [str(number) for number in range(301)]
+        for number in sent:
+            if int(number) % 5 == 0:
+                await client.send(iter([number[:1], number[1:], ""]))  # in fragments
+            elif int(number) % 3 == 0:
+                await client.send(number.encode())
+            else:
+                await client.send(number)
+            if int(number) % 10 == 9:
+                await asyncio.sleep(0.05)
+        assert (await client.recv()).split() == sent[:300]
+
+
+async def test_W1_what_is_no_text_is_not_handed_over_as_one(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    for text in (b"hand over", b"\xff\xfe"):
+        writer.write(bytes([0x81, 0x80 | len(text)]) + b"\0\0\0\0" + text)
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"\x88\x02" + (1007).to_bytes(2, "big"))
     writer.close()
 
 

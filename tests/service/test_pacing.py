@@ -2,7 +2,8 @@
 
 import asyncio
 
-from durable.service.pacing import MOST_BEATS, Pacer
+from durable.core.pacing import MOST_BEATS, next_beats
+from durable.service.pacing import Pacer
 
 
 class Held:
@@ -52,3 +53,24 @@ async def test_what_is_held_while_others_are_flushed_waits_for_its_own_moment() 
     pacer.hold(Again("first", flushed), 1)
     await asyncio.wait_for(done.wait(), 5)
     assert flushed == ["first", "again"]
+
+
+async def test_what_need_not_wait_leaves_when_the_turn_ends_and_what_comes_then_with_the_next() -> None:
+    pacer, flushed = Pacer(), []  # type: ignore[var-annotated]
+    for name in ("a", "b"):
+        pacer.hold(Held(name, flushed), 0)
+    assert flushed == []
+    await asyncio.sleep(0)
+    assert flushed == ["a", "b"]
+    pacer.hold(Held("c", flushed), 0)
+    await asyncio.sleep(0)
+    assert flushed == ["a", "b", "c"]
+
+
+def test_who_has_company_waits_longer_up_to_a_bound_and_who_has_none_does_not() -> None:
+    waits = [1]
+    for _ in range(4):
+        waits.append(next_beats(waits[-1], together=True))
+    assert waits == [1, 2, 4, 4, 4]
+    assert next_beats(0, together=True) == 1
+    assert next_beats(4, together=False) == 1
