@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import apsw
 
@@ -41,9 +41,11 @@ class SqlCursor:
         rows_written: rows that the statement inserted, changed or deleted.
     """
 
-    def __init__(self, sql: Sql, cursor: apsw.Cursor, column_names: list[str], rows_written: int) -> None:
+    def __init__(
+        self, sql: Sql, rows: Iterator[tuple[Any, ...]], column_names: list[str], rows_written: int
+    ) -> None:
         self._sql = sql
-        self._cursor = cursor
+        self._rows = rows
         self.column_names = column_names
         self.rows_read = 0
         self.rows_written = rows_written
@@ -52,7 +54,7 @@ class SqlCursor:
         return self
 
     def __next__(self) -> tuple[Any, ...]:
-        row = self._sql.step(self._cursor)
+        row = self._sql.step(self._rows)
         self.rows_read += 1
         return row
 
@@ -66,7 +68,8 @@ class SqlCursor:
         for row in self:
             rows.append(row)
             if len(rows) > 1:
-                self._cursor.close(True)
+                if isinstance(self._rows, apsw.Cursor):
+                    self._rows.close(True)
                 raise SqlError("one() was asked for, but there is more than one row")
         if not rows:
             raise SqlError("one() was asked for, but there is no row")
@@ -138,30 +141,47 @@ class Sql:
             before = connection.total_changes()
         self._database.guard.start_deadline()
         cursor = connection.cursor()
-        self._run(cursor, statement, bindings, may_run_on=bool(known.columns))
-        written = connection.total_changes() - before if known.writes else 0
-        return SqlCursor(self, cursor, list(known.columns), written)
+        self._run(cursor, statement, bindings)
+        if not known.writes:
+            self._keep_open(cursor)
+            return SqlCursor(self, cursor, list(known.columns), 0)
+        rows = self._rest(cursor) if known.columns else iter(())
+        return SqlCursor(self, rows, list(known.columns), connection.total_changes() - before)
 
     def _exec(self, statement: str, bindings: tuple[Any, ...]) -> SqlCursor:
-        before = self._database.connection.total_changes()
-        cursor = self._database.connection.cursor()
+        connection = self._database.connection
+        before = connection.total_changes()
+        cursor = connection.cursor()
         cursor.exec_trace = self._trace
         self._traced = []
         self._run(cursor, statement, bindings)
-        return SqlCursor(self, cursor, self._columns, self._database.connection.total_changes() - before)
+        columns, rows = self._columns, cast(Iterator[tuple[Any, ...]], cursor)
+        if self._traced and self._traced[-1]:
+            rows = self._rest(cursor)
+        else:
+            self._keep_open(cursor)
+        return SqlCursor(self, rows, columns, connection.total_changes() - before)
 
-    def _run(
-        self, cursor: apsw.Cursor, statement: str, bindings: tuple[Any, ...], *, may_run_on: bool = True
-    ) -> None:
+    def _run(self, cursor: apsw.Cursor, statement: str, bindings: tuple[Any, ...]) -> None:
         try:
             cursor.execute(statement, bindings, prepare_flags=_OWN)
         except apsw.Error as error:
             raise self._failure(error) from None
         except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
             raise SqlError(str(error)) from None
-        if may_run_on and _running(cursor):  # what gives no rows is done
+
+    def _keep_open(self, cursor: apsw.Cursor) -> None:
+        """The statement has rows that are read when they are asked for, if any."""
+        if _running(cursor):
             self._open = [other for other in self._open if _running(other)]
             self._open.append(cursor)
+
+    def _rest(self, cursor: apsw.Cursor) -> Iterator[tuple[Any, ...]]:
+        """What a writing statement returns: SQLite has it all by now, and says only at its end how many rows were written."""
+        try:
+            return iter(cursor.fetchall())
+        except apsw.Error as error:
+            raise self._failure(error) from None
 
     def _trace(self, cursor: apsw.Cursor, _sql: str, _bindings: Any) -> bool:
         writes = not cursor.is_readonly
@@ -171,11 +191,11 @@ class Sql:
         self._columns = [column[0] for column in cursor.get_description()]
         return True
 
-    def step(self, cursor: apsw.Cursor) -> tuple[Any, ...]:
-        """The cursor's next row."""
+    def step(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """The next row."""
         self._database.guard.start_deadline()
         try:
-            return next(cursor)
+            return next(rows)
         except apsw.Error as error:
             raise self._failure(error) from None
 

@@ -51,6 +51,22 @@ class TestResults:
         assert first == [([(4, "y4"), (5, "y5")], ["x", "why"], 0), 2, (9,), 1]
         assert [await do(lab(), look) for _ in range(3)] == [first] * 3
 
+    async def test_S5_what_a_change_returns_is_whole_and_counted_however_much_of_it_is_read(self) -> None:
+        def look(obj: Lab) -> Any:
+            run = obj.ctx.storage.sql.exec
+            change = "UPDATE t SET y = y || '!' WHERE x < ? RETURNING x, length(y) AS size"
+            cursor = run(change, 4)
+            first = next(cursor)
+            with pytest.raises(SqlError, match="more than one"):
+                run(change, 4).one()
+            run("CREATE TABLE u (z)")
+            run("DROP TABLE u")  # SQLite refuses that while a change is in the middle of its rows
+            return [cursor.column_names, cursor.rows_written, first, cursor.to_list(), cursor.rows_read]
+
+        for size in (3, 5, 7):  # the first time, and when the statement is known
+            seen = await do(lab(), look)
+            assert seen == [["x", "size"], 3, (1, size), [(2, size), (3, size)], 3]
+
     async def test_S5_one_raises_distinct_errors_for_none_and_several(self) -> None:
         def look(obj: Lab) -> Any:
             run = obj.ctx.storage.sql.exec
