@@ -89,20 +89,28 @@ class Hearing:
         self._latencies = latencies
         self._order: list[int] = []
         self._seen: set[int] = set()
-        self._heard: dict[int, int] = {}
         self.wrong = 0
 
-    def hear(self, member: int, number: int) -> None:
-        """A member got a message."""
-        self._latencies.append(time.perf_counter() - self._due[number])
-        at = self._heard.get(member, 0)
-        self._heard[member] = at + 1
-        if at < len(self._order):
-            self.wrong += self._order[at] != number
-        else:
-            self.wrong += number in self._seen  # a second time
-            self._order.append(number)
-            self._seen.add(number)
+    def member(self) -> Callable[[int], None]:
+        """Somebody who listens here: is told the number of each message that comes. One function, since it is what a generator does most."""
+        due, latencies, order, seen, clock = (
+            self._due, self._latencies, self._order, self._seen, time.perf_counter
+        )  # fmt: skip
+        at = 0
+
+        def hear(number: int) -> None:
+            nonlocal at
+            latencies.append(clock() - due[number])
+            if at < len(order):
+                if order[at] != number:
+                    self.wrong += 1
+            else:
+                self.wrong += number in seen  # a second time
+                order.append(number)
+                seen.add(number)
+            at += 1
+
+        return hear
 
 
 @dataclass(frozen=True)
@@ -225,13 +233,13 @@ class Crowd:
         return clients
 
     def _listener(self, index: int) -> Callable[[bytes], None]:
-        hearing, heard = self._hearings[index % len(self._rooms)], self._dialect.heard
+        hear, heard = self._hearings[index % len(self._rooms)].member(), self._dialect.heard
 
         def listen(frame: bytes) -> None:
             try:
                 number = heard(frame)
                 if number:
-                    hearing.hear(index, int(number.rpartition("-")[2]))
+                    hear(int(number.rpartition("-")[2]))
             except ValueError as error:
                 self._refused.append(str(error))
 

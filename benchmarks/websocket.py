@@ -68,12 +68,24 @@ class WebSocketClient(asyncio.Protocol):
                 self.opened.set_exception(ConnectionError(head.decode("latin-1")))
                 return
             self.opened.set_result(None)
-        while (found := frame_at(data, at)) is not None:
-            kind, start, end = found
+        on_text, size = self._on_text, len(data)
+        while True:
+            # What `frame_at` would find, for what as good as always comes.
+            if size - at >= 4 and data[at] == _TEXT and (length := data[at + 1]) <= 126:
+                start = at + 2
+                if length == 126:
+                    length, start = data[at + 2] << 8 | data[at + 3], at + 4
+                kind, end = _TEXT, start + length
+                if end > size:
+                    break
+            elif (found := frame_at(data, at)) is not None:
+                kind, start, end = found
+            else:
+                break
             if kind == _TEXT:
                 self.texts += 1
-                if self._on_text is not None:
-                    self._on_text(data[start:end])
+                if on_text is not None:
+                    on_text(data[start:end])
             elif kind == _PING:
                 self._transport.write(frame_bytes(_PONG, data[start:end]))
             elif kind == _CLOSE:

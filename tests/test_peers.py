@@ -17,14 +17,15 @@ from benchmarks.peers.processes import PeerMissingError, program
 from benchmarks.peers.report import bars, plot, tables
 from benchmarks.peers.sides import RedisConnection
 from benchmarks.peers.workloads import Outcome
-from benchmarks.websocket import frame_at, frame_bytes
+from benchmarks.websocket import WebSocketClient, frame_at, frame_bytes
 from tests.running_service import ROOT
 
 
 def heard(*deliveries: tuple[int, int]) -> Hearing:
     hearing = Hearing([time.perf_counter()] * 10, [])
+    members = {member: hearing.member() for member, _ in deliveries}
     for member, number in deliveries:
-        hearing.hear(member, number)
+        members[member](number)
     return hearing
 
 
@@ -93,6 +94,24 @@ def test_frames_of_every_length_are_found_and_only_when_whole(size: int) -> None
     frame = bytes((0x81, masked[1] & 0x7F)) + masked[2 : 2 + lengths] + masked[6 + lengths :]
     assert frame_at(b"__" + frame + b"more", 2) == (0x81, 4 + lengths, 4 + lengths + size)
     assert frame_at(frame[:-1], 0) is None
+
+
+@pytest.mark.parametrize("piece", [1, 3, 100, 70_000, 1_000_000])
+async def test_the_client_hands_over_every_text_however_the_stream_is_cut(piece: int) -> None:
+    texts = [
+        bytes([97 + index]) * size for index, size in enumerate((0, 1, 125, 126, 127, 65_535, 65_536, 2))
+    ]
+    stream = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    for text in texts:
+        masked = frame_bytes(0x81, text)
+        head = masked[: len(masked) - len(text) - 4]
+        stream += bytes((0x81, head[1] & 0x7F)) + head[2:] + text + b"\x8a\x00"  # a pong after each
+    got: list[bytes] = []
+    client = WebSocketClient("host", "/", got.append)
+    for at in range(0, len(stream), piece):
+        client.data_received(stream[at : at + piece])
+    assert got == texts
+    assert client.texts == len(texts)
 
 
 @pytest.mark.parametrize(

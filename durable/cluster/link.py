@@ -135,6 +135,7 @@ class Link(asyncio.Protocol):
         self._unsent.clear()
         if self._held is not None:
             self._held.cancel()
+            self._held = None
         if self._silence is not None:
             self._silence.cancel()
         self._closed(self)

@@ -71,9 +71,9 @@ class Incoming:
             self._pass_on(event["bytes"] if message is None else message)
 
     def _take(self, message: str | bytes) -> bool:
-        """A frame has arrived. False when the object has as many as it may have: then it comes by `receive`, as do those after it."""
+        """A frame has arrived. False when it is not wanted now: then it comes by `receive`, as do those after it, and the client is slowed down."""
         socket = self._socket
-        if not socket.room.is_set():
+        if socket.closing is not None or not socket.room.is_set():
             return False
         try:
             self._pass_on(message)

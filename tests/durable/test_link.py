@@ -186,6 +186,7 @@ async def test_frames_of_a_link_that_has_ended_wait_for_nothing() -> None:
     await asyncio.sleep(0)
     end.link.send_soon(sent[1])
     end.link.connection_lost(None)
+    end.link.send_soon(sent[1])
     await asyncio.sleep(2 * BEAT_SECONDS)
     assert end.wire.written == framed(sent[0])
 

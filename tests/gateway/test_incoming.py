@@ -145,8 +145,9 @@ async def test_a_frame_that_may_not_be_closes_the_socket_and_nothing_after_it_co
     connection = Connection((3, 0.0), screen)
     reading = connection.reading()
     await settle()
-    for frame in [*frames, "one more"]:
-        assert connection.arrive(frame)
+    assert all(connection.arrive(frame) for frame in frames)
+    assert not connection.arrive("one more")
+    await settle()
     assert connection.socket.closing is not None
     assert connection.socket.closing[0] == code
     assert connection.owner.got == frames[:-1]
