@@ -186,6 +186,9 @@ def test_the_plot_turns_round_what_should_be_little() -> None:
     ).as_json()
     [(label, better, aim)] = bars([memory])
     assert (better, aim) == (4.0, 5.0)
+    back = {"name": "all back after s", "ratio": 0.5, "aim_ratio": None}
+    [(_, sooner, _)] = bars([{"peer": "workerd", "workload": "2,000 reconnect", "quantities": [back]}])
+    assert sooner == 2.0
     root = ElementTree.fromstring(plot([(label, better, aim), ("a < b", 0.0001, None)]))
     assert any(text.text == "a < b" for text in root.iter("{http://www.w3.org/2000/svg}text"))
 

@@ -14,7 +14,7 @@ from typing import Any
 from .contests import HEADING, rows
 
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "images" / "peers.svg"
-_LESS_IS_BETTER = ("ms", "µs", "KiB", "descriptors")
+_LESS_IS_BETTER = ("s", "ms", "µs", "KiB", "descriptors")
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 900, 380, 70, 22, 56
 _DECADES = (-2, 2)  # of the ratios that fit on the axis
 
