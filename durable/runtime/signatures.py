@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -14,7 +15,7 @@ import msgspec
 
 from durable.errors import ArgumentError, NotCallableError
 
-_EXACT: frozenset[type] = frozenset((int, str, bytes, bool, float))
+_EXACT: frozenset[type] = frozenset((int, str, bytes, bool, float, type(None)))
 _SUSPENDS = ("SEND", "YIELD_VALUE")  # what every kind of waiting is compiled to
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -54,7 +55,11 @@ class Method:
         self._types = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
         self.result = hints.get("return", Any)
         plain = all(parameter.kind in _POSITIONAL for parameter in parameters)
-        self._positional = [(p.name, self._types[p.name]) for p in parameters] if plain else None
+        self._positional = (
+            [(p.name, self._types[p.name], _passing(self._types[p.name])) for p in parameters]
+            if plain
+            else None
+        )
         self._required = sum(parameter.default is inspect.Parameter.empty for parameter in parameters)
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -65,8 +70,8 @@ class Method:
             and self._required <= len(args) <= len(self._positional)
         ):
             return [
-                value if type(value) is kind and kind in _EXACT else _fit(self.name, name, value, kind)
-                for value, (name, kind) in zip(args, self._positional, strict=False)
+                value if type(value) in passing else _fit(self.name, name, value, kind)
+                for value, (name, kind, passing) in zip(args, self._positional, strict=False)
             ], kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)
@@ -133,6 +138,13 @@ def _checkable(kind: Any) -> Any:
     except (TypeError, NameError, RuntimeError):
         return Any
     return kind
+
+
+def _passing(kind: Any) -> frozenset[type]:
+    """The types whose values all fit as they are. To look at a union's parts anew for each value would cost several microseconds."""
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    parts = typing.get_args(kind) if is_union else (kind,)
+    return _EXACT.intersection(part for part in parts if isinstance(part, type))
 
 
 def _fit(method: str, name: str, value: Any, kind: Any) -> Any:
