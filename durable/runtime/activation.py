@@ -18,10 +18,12 @@ from durable.storage.transactions import outside_event
 
 from .beside import Beside
 from .calls import ObjectCalls
+from .context import Context
 from .events import Event, MovedError, Operation, current_event
 from .gate import OutputGate
 from .leaving import Leave
 from .mailbox import Mailbox
+from .migrations import migrate_wiped
 from .namespace import task_dispatcher
 from .runner import EventRunner
 from .sockets import SocketTable
@@ -297,7 +299,11 @@ class Activation:
 
     def storage(self) -> Storage:
         """What one incarnation sees of the file."""
-        return Storage(self._event_store, self.touch_alarm)
+        return Storage(
+            self._event_store,
+            self.touch_alarm,
+            lambda store: migrate_wiped(self.kind, store, Context(self)),
+        )
 
     def _event_store(self) -> Store:
         event = current_event.get()

@@ -18,14 +18,30 @@ def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
     done, known = store.metadata.class_version(), len(kind.migrations)
     if done == known:
         return
-    if not store.has_file and _run_in_memory(kind, store, known):
+    if store.transactions.is_blank and _run_in_memory(kind, store, known):
         return
-    for step in kind.migrations[done:]:
-        if isinstance(step, str):
-            store.sql.exec(step)
-        else:
-            step(context)
+    store.metadata.migrating = True
+    try:
+        for step in kind.migrations[done:]:
+            if isinstance(step, str):
+                store.sql.exec(step)
+            else:
+                step(context)
+    finally:
+        store.metadata.migrating = False
     store.metadata.set_class_version(known)
+
+
+def migrate_wiped(kind: type[DurableObject], store: Store, context: Context) -> None:
+    """Give an object its tables back, which `delete_all` has taken, if it has not got them yet.
+
+    That waits until it stores something, or uses SQL: one that is left empty needs no file. It is looked up each time,
+    since what has been done about it may have been undone, with its event or a part of it.
+    """
+    metadata = store.metadata
+    if not metadata.migrating and metadata.class_version() < len(kind.migrations):
+        with store.transactions.savepoint():
+            migrate(kind, store, context)
 
 
 def _run_in_memory(kind: type[DurableObject], store: Store, known: int) -> bool:

@@ -23,7 +23,7 @@ class SqlFacade:
     __slots__ = ("_store",)
 
     def __init__(self, store: Callable[[], Store]) -> None:
-        self._store = store
+        self._store = store  # with the class's tables in it
 
     def exec(self, statement: str, *bindings: Any) -> SqlCursor:
         """Run a statement, with one value for each `?`; returns a cursor.
@@ -36,12 +36,25 @@ class SqlFacade:
 class Storage:
     """An object's private storage: key-value, SQL and the alarm, all part of the running event's one commit."""
 
-    __slots__ = ("_alarm_touched", "_store", "sql")
+    __slots__ = ("_alarm_touched", "_migrate_wiped", "_store", "sql")
 
-    def __init__(self, store: Callable[[], Store], alarm_touched: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        alarm_touched: Callable[[], None],
+        migrate_wiped: Callable[[Store], None],
+    ) -> None:
         self._store = store
         self._alarm_touched = alarm_touched
-        self.sql = SqlFacade(store)
+        self._migrate_wiped = migrate_wiped
+        self.sql = SqlFacade(self._whole_store)
+
+    def _whole_store(self) -> Store:
+        """The store, with what the class's migrations make, also after `delete_all`."""
+        store = self._store()
+        if store.metadata.wiped:
+            self._migrate_wiped(store)
+        return store
 
     def get(self, key: str, default: Any = None) -> Any:
         """A copy of the value of `key`, or `default` where there is none."""
@@ -53,11 +66,11 @@ class Storage:
 
     def put(self, key: str, value: Any) -> None:
         """Store a copy of `value`. Raises ValueRefusedError, StorageLimitError."""
-        self._store().kv.put_many({key: value})
+        self._whole_store().kv.put_many({key: value})
 
     def put_many(self, items: Mapping[str, Any]) -> None:
         """Store all of `items`, or none when one is refused."""
-        self._store().kv.put_many(items)
+        self._whole_store().kv.put_many(items)
 
     def delete(self, key: str) -> bool:
         """Delete `key`; whether it existed."""
@@ -81,7 +94,10 @@ class Storage:
         return self._store().kv.list(prefix, start, start_after, end, reverse=reverse, limit=limit)
 
     def delete_all(self) -> None:
-        """Delete everything the object has stored, its tables and its alarm included."""
+        """Delete everything the object has stored, its alarm included.
+
+        Its tables are dropped, and those of its migrations made again when it next stores something or uses SQL.
+        """
         self._alarm_touched()
         self._store().metadata.wipe()
 

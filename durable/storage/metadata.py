@@ -53,11 +53,18 @@ class SocketRow(NamedTuple):
 
 
 class Metadata:
-    """The runtime's rows in one object's file; every change is part of the running event's transaction."""
+    """The runtime's rows in one object's file; every change is part of the running event's transaction.
+
+    Attributes:
+        wiped: the class's tables have been dropped since the file was opened, and may have to be made again.
+        migrating: the class's migrations are under way.
+    """
 
     def __init__(self, database: Database, transactions: Transactions) -> None:
         self._database = database
         self._transactions = transactions
+        self.wiped = False
+        self.migrating = False
 
     # -- alarm
 
@@ -185,7 +192,12 @@ class Metadata:
     # -- everything
 
     def wipe(self) -> None:
-        """Delete all that the class has stored, and the alarm; sockets and answered calls stay."""
+        """Delete all that the class has stored, and the alarm; sockets and answered calls stay.
+
+        Its tables go too, so that an object left empty loses its file: none of its migrations has run then.
+        """
+        self.wiped = True
+        self.set_class_version(0)
         self._transactions.write("DELETE FROM _do_kv")
         self.set_alarm(None)
         self._transactions.write("PRAGMA defer_foreign_keys=ON")

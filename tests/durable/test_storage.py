@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durable import RemoteError
+from durable import DurableObject, RemoteError
 from durable.errors import DurableError, StorageError, StorageLimitError, ValueRefusedError
 from durable.testing import LocalObjects
 from tests.durable.lab import Lab, RelaxedLab, do, get, lab, put
@@ -316,3 +316,98 @@ async def test_S12_the_file_is_a_plain_SQLite_file(local: LocalObjects) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT x FROM t").fetchall() == [(5,)]
     connection.close()
+
+
+class Notes(DurableObject):
+    """It has tables of its own, made by its migrations."""
+
+    migrations = ("CREATE TABLE note (text)", lambda ctx: ctx.storage.put("made", True))
+
+    async def add(self, text: str) -> int:
+        self.ctx.storage.sql.exec("INSERT INTO note VALUES (?)", text)
+        return int(self.ctx.storage.sql.exec("SELECT count(*) FROM note").one()[0])
+
+    async def clear(self) -> None:
+        self.ctx.storage.delete_all()
+
+    async def read(self) -> dict[str, Any]:
+        return self.ctx.storage.list()
+
+    async def clear_and_put(self) -> None:
+        self.ctx.storage.delete_all()
+        self.ctx.storage.put("cleared", 1)
+
+    async def clear_and_add(self, text: str) -> int:
+        self.ctx.storage.delete_all()
+        return await self.add(text)
+
+    async def clear_with_parts_undone(self, text: str) -> int:
+        storage = self.ctx.storage
+        with pytest.raises(ValueError), storage.transaction():
+            storage.delete_all()
+            raise ValueError
+        before = await self.add("one more")
+        storage.delete_all()
+        with pytest.raises(ValueError), storage.transaction():
+            await self.add("taken back")
+            raise ValueError
+        return before + await self.add(text)
+
+
+NOTES = Notes.namespace.get_by_name("notes")
+
+
+async def test_S4_after_delete_all_the_tables_of_the_migrations_are_there_again(local: LocalObjects) -> None:
+    assert await NOTES.add("first") == 1
+    assert await NOTES.clear_and_add("in the same event") == 1
+    await NOTES.clear_and_put()
+    assert await NOTES.read() == {"made": True, "cleared": 1}
+    assert await NOTES.add("in a later event") == 1
+    await NOTES.clear()
+    assert await NOTES.add("after nothing was stored") == 1
+    await NOTES.clear_and_put()
+    await local.evict(NOTES)
+    assert await NOTES.add("after sleep") == 1
+    await local.crash()
+    assert await NOTES.add("after a crash") == 2
+
+
+async def test_S4_delete_all_of_an_object_that_never_wrote_leaves_it_whole(local: LocalObjects) -> None:
+    assert await NOTES.clear_and_add("first") == 1
+    assert await NOTES.add("second") == 2
+
+
+async def test_S4_delete_all_and_what_follows_may_be_undone_in_parts(local: LocalObjects) -> None:
+    await NOTES.add("first")
+    assert await NOTES.clear_with_parts_undone("after") == 2 + 1
+    assert await NOTES.add("and") == 2
+
+
+async def test_S4_an_object_of_a_class_with_tables_loses_its_file_once_it_is_empty(
+    local: LocalObjects,
+) -> None:
+    await NOTES.add("first")
+    await NOTES.clear()
+    assert await NOTES.read() == {}
+    await local.advance(11)
+    assert not local.has_file(NOTES)
+    assert local.catalog.entries == {}
+    assert await NOTES.add("as new") == 1
+
+
+def _renew(ctx: Any) -> None:
+    ctx.storage.delete_all()
+    ctx.storage.sql.exec("CREATE TABLE note (text, author)")
+
+
+class Renewed(DurableObject):
+    """One of its migrations begins anew."""
+
+    migrations = ("CREATE TABLE note (text)", _renew)
+
+    async def authors(self) -> int:
+        return int(self.ctx.storage.sql.exec("SELECT count(author) FROM note").one()[0])
+
+
+async def test_S4_delete_all_in_a_migration_does_not_run_it_again(local: LocalObjects) -> None:
+    assert await Renewed.namespace.get_by_name("renewed").authors() == 0
