@@ -102,7 +102,10 @@ class Storage:
         self._store().metadata.wipe()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """A part of the event that is undone as one when an exception leaves the `with` block. Nests."""
+        """A part of the event that is undone as one when an exception leaves the `with` block. Nests.
+
+        It cannot be committed in parts: a flush, or a call to another object, raises RuntimeError inside it.
+        """
         self._alarm_touched()
         return self._store().transactions.savepoint()
 

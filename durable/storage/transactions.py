@@ -47,8 +47,8 @@ class Transactions:
         self.holding = False
         self.undone = 0
         self._is_ending = False  # a commit has begun: what it fails with is all events' failure
-        self.doomed: StorageError | None = None  # why this event can only be rolled back
-        self._depth = 0
+        self.doomed: Exception | None = None  # why this event can only be rolled back
+        self._parts: list[str] = []  # savepoints that the event has begun and not ended, outermost first
 
     @property
     def is_blank(self) -> bool:
@@ -97,8 +97,7 @@ class Transactions:
 
     def hold(self) -> None:
         """The event is over: keep what it wrote, for a commit with what others write. Raises StorageError."""
-        if self.doomed is not None:
-            raise self.doomed
+        self._check_whole()
         if self.writing and self._is_nested:
             try:
                 self._database.run(_KEEP)
@@ -109,8 +108,7 @@ class Transactions:
 
     def commit(self) -> int:
         """Commit what the event wrote, and what was held (not yet synced); returns the commit's number. Raises FencedError."""
-        if self.doomed is not None:
-            raise self.doomed
+        self._check_whole()
         self._is_ending = True
         self._check_held()
         database, seq = self._database, self.seq + 1
@@ -132,7 +130,7 @@ class Transactions:
     def rollback(self) -> bool:
         """Forget what the event wrote; whether what was held is lost with it."""
         self.doomed = None
-        self._depth = 0
+        self._parts = []
         database = self._database
         # By SQLite itself; in memory also that of an event which only reads.
         ended = (
@@ -160,11 +158,20 @@ class Transactions:
         if self._is_nested and self._database.connection.get_autocommit():
             raise StorageError("the disk failed in the middle of a transaction", delivered="no")
 
+    def _check_whole(self) -> None:
+        """Raise what the event can only fail with, if anything, before a part of it is committed."""
+        if self.doomed is not None:
+            raise self.doomed
+        if self._parts:
+            raise RuntimeError(
+                "flush, a call to another object, or the end of the event inside transaction(): leave the block first"
+            )
+
     def lost(self) -> bool:
         """Whether SQLite ended the transaction by itself (full disk, interrupted write): the event must fail."""
         return self.writing and self._database.connection.get_autocommit()
 
-    def doom(self, reason: StorageError) -> None:
+    def doom(self, reason: Exception) -> None:
         """From now on this event can only fail: its transaction is not whole any more."""
         if self.writing:
             self.doomed = reason
@@ -173,21 +180,31 @@ class Transactions:
     def savepoint(self) -> Iterator[None]:
         """A part of the event that is undone as one when an exception leaves it. Nests."""
         self.begin_write()
-        self._depth += 1
-        name = f"_do_{self._depth}"
+        parts = self._parts
+        name = f"_do_{len(parts) + 1}"
         self._database.run(f"SAVEPOINT {name}")
+        parts.append(name)
         try:
             yield
         except BaseException:
             self.undone += 1
-            if not self.lost():
+            if self._end_part(parts, name) and not self.lost():
                 self._database.run(f"ROLLBACK TO {name}")
                 self._database.run(f"RELEASE {name}")
             raise
-        else:
-            self._database.run(f"RELEASE {name}")
-        finally:
-            self._depth -= 1
+        if not self._end_part(parts, name):
+            raise self.doomed or outside_event()
+        self._database.run(f"RELEASE {name}")
+
+    def _end_part(self, parts: list[str], name: str) -> bool:
+        """Whether the savepoint can be ended: its event goes on, and nobody has begun another in it that goes on too."""
+        if parts is not self._parts:  # in a task that was left behind
+            return False
+        if parts[-1] == name:
+            parts.pop()
+        elif self.doomed is None:
+            self.doom(RuntimeError("transaction() blocks of tasks that run side by side overlap"))
+        return self.doomed is None
 
 
 def outside_event() -> StorageOutsideEventError:

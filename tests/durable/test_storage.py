@@ -1,5 +1,6 @@
 """Key-value storage and transactions, as an object sees them."""
 
+import asyncio
 import sqlite3
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durable import DurableObject, RemoteError
+from durable import DurableObject, ObjectError, RemoteError
 from durable.errors import DurableError, StorageError, StorageLimitError, ValueRefusedError
 from durable.testing import LocalObjects
 from tests.durable.lab import Lab, RelaxedLab, do, get, lab, put
@@ -131,6 +132,98 @@ async def test_S3_a_multi_put_stores_all_or_nothing(local: LocalObjects) -> None
         return obj.ctx.storage.list()
 
     assert await do(lab(), put_some) == {}
+
+
+async def refused(step: Any) -> RemoteError:
+    """Run a step that must fail; nothing of it is left."""
+    with pytest.raises(RemoteError) as caught:
+        await do(lab(), step)
+    assert await do(lab(), lambda obj: obj.ctx.storage.list()) == {}
+    return caught.value
+
+
+@pytest.mark.parametrize("what", ["flush", "call"])
+async def test_S7_nothing_leaves_an_open_transaction(local: LocalObjects, what: str) -> None:
+    async def pay(obj: Lab) -> None:
+        with obj.ctx.storage.transaction():
+            put(obj, "paid", True)
+            await (obj.ctx.flush() if what == "flush" else lab("bank").increment())
+            raise ObjectError("card refused")
+
+    error = await refused(pay)
+    assert error.error_type == "RuntimeError"
+    assert "inside transaction()" in error.message
+    assert await lab("bank").value() == 0
+
+
+async def test_S7_who_catches_that_goes_on_with_a_whole_transaction(local: LocalObjects) -> None:
+    async def pay(obj: Lab) -> None:
+        with obj.ctx.storage.transaction():
+            put(obj, "paid", True)
+            with pytest.raises(RuntimeError):
+                await obj.ctx.flush()
+            put(obj, "noted", True)
+        await obj.ctx.flush()
+
+    await do(lab(), pay)
+    assert await do(lab(), lambda obj: obj.ctx.storage.list()) == {"noted": True, "paid": True}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_S7_transactions_of_tasks_side_by_side_must_not_overlap(
+    local: LocalObjects, raises: bool
+) -> None:
+    async def overlap(obj: Lab) -> None:
+        entered, left = asyncio.Event(), asyncio.Event()
+
+        async def outer() -> None:
+            with obj.ctx.storage.transaction():
+                put(obj, "outer", 1)
+                await entered.wait()
+                asyncio.get_running_loop().call_soon(left.set)
+                if raises:
+                    raise ValueError
+
+        async def inner() -> None:
+            with obj.ctx.storage.transaction():
+                put(obj, "inner", 1)
+                entered.set()
+                await left.wait()
+
+        await asyncio.gather(outer(), inner(), return_exceptions=True)
+
+    error = await refused(overlap)
+    assert error.error_type == "RuntimeError"
+    assert "overlap" in error.message
+
+
+async def test_S7_an_event_does_not_end_inside_its_transaction(local: LocalObjects) -> None:
+    go_on = asyncio.Event()
+    tasks = []
+
+    async def leave_behind(obj: Lab) -> None:
+        entered = asyncio.Event()
+
+        async def behind() -> None:
+            with obj.ctx.storage.transaction():
+                put(obj, "behind", 1)
+                entered.set()
+                await go_on.wait()
+                raise ValueError
+
+        tasks.append(asyncio.create_task(behind()))
+        await entered.wait()
+
+    async def another(obj: Lab) -> None:
+        with obj.ctx.storage.transaction():
+            put(obj, "another", 1)
+            go_on.set()
+            await asyncio.wait(tasks)
+
+    error = await refused(leave_behind)
+    assert "the end of the event inside transaction()" in error.message
+    await do(lab(), another)
+    assert await do(lab(), lambda obj: obj.ctx.storage.list()) == {"another": 1}
 
 
 async def test_S4_delete_all_removes_everything_and_the_object_is_usable(local: LocalObjects) -> None:
