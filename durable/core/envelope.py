@@ -43,6 +43,16 @@ class CallId(msgspec.Struct, array_like=True, gc=False, frozen=True):
     number: int
 
 
+DERIVED = "~"
+"""First character of a caller that stands for one event of another object: no other caller begins so, or with what comes after it."""
+
+DERIVED_CALL_MS = 10 * 60 * 1000
+"""How long a call by another object's event may be repeated."""
+
+CALL_MS = 7 * 24 * 60 * 60 * 1000
+"""The same of any other call: far above how long its caller waits for its answer."""
+
+
 class Call(msgspec.Struct, array_like=True, tag="c", gc=False):
     """Call a method."""
 

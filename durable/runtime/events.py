@@ -8,16 +8,13 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from durable.core.envelope import CallId
+from durable.core.envelope import DERIVED, CallId
 from durable.errors import ObjectResetError
 
 if TYPE_CHECKING:
     from .activation import Activation
 
 Operation = tuple[Any, ...]
-
-DERIVED = "~"
-"""First character of a caller that stands for one event of another object."""
 
 
 class Answer(Protocol):

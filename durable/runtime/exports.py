@@ -175,6 +175,7 @@ def delete_event(request: Call, answer: Answer) -> Event:
                 activation.effect(ws.gateway, ("close", ws.id, 1001, "deleted"))
                 activation.sockets.forget(ws)
             activation.storage().delete_all()
+            activation.gate.store.metadata.forget_calls(activation.now() + 1, 0)  # they would keep the file
         activation.host.evict(str(activation.object_id))
         return codec.encode(had_file)
 

@@ -12,15 +12,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from durable.core.envelope import CALL_MS, DERIVED, DERIVED_CALL_MS
 from durable.errors import LostWriteError, ObjectResetError
 from durable.storage.store import Store
 
-from .events import DERIVED, Event, Operation
+from .events import Event, Operation
 from .outbox import Outbox
 
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
-DERIVED_CALLS_KEPT = 256  # between two looks for old ones
-DERIVED_CALL_MS = 10 * 60 * 1000  # how long a call by another object's event may be repeated
+CALLS_KEPT = 256  # recorded between two looks for old ones
 SLOTS_KNOWN = 1000  # callers' slots of which the last call is known without asking the file
 
 Effects = list[tuple[str, Operation]]
@@ -72,7 +72,7 @@ class OutputGate:
         self._wrote = wrote
         self._alarm_changed = alarm_changed
         self._store: Store | None = None
-        self._derived_calls = 0
+        self._calls_recorded = 0
         self._held: list[_Held] = []  # what leaves after the commit that events share
         self._may_share = True
         self._last_calls: dict[tuple[str, int], int] = {}  # the number of each slot's last writing call
@@ -183,8 +183,7 @@ class OutputGate:
         call = event.call_id
         if call is not None:
             slot = (call.caller, call.slot)
-            if call.caller.startswith(DERIVED):
-                self._forget_old_calls()
+            self._forget_old_calls()
             metadata.put_call(*slot, call.number, outcome, self._now())
             if slot in self._last_calls:
                 self._last_calls[slot] = call.number
@@ -214,10 +213,14 @@ class OutputGate:
         self._wrote()
 
     def _forget_old_calls(self) -> None:
-        """Calls by other objects use a slot each: forget those whose event must be over."""
-        self._derived_calls += 1
-        if self._derived_calls % DERIVED_CALLS_KEPT == 0:
-            self.store.metadata.forget_calls(DERIVED, self._now() - DERIVED_CALL_MS)
+        """Calls by other objects use a slot each, and other callers are gone one day: forget what nobody can repeat.
+
+        An activation begins with that, since few live long enough to record many calls.
+        """
+        if self._calls_recorded % CALLS_KEPT == 0 and self.store.has_file:
+            now = self._now()
+            self.store.metadata.forget_calls(now - DERIVED_CALL_MS, now - CALL_MS)
+        self._calls_recorded += 1
 
     def _sync_now(self) -> None:
         self._sync_timer = None

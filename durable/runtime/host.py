@@ -196,15 +196,16 @@ class Host:
         known = store.has_file and store.successor is None and why is not Leave.LOST
         entry = activation.entry() if known else None
         try:
-            await self.off_loop(store.abandon if why is Leave.LOST else store.close)
+            await self.off_loop(store.abandon if why is Leave.LOST else lambda: store.close(self.now()))
         finally:
             self.capacity.files.release()
         self.freed.noted()
         gone = True
         if entry is not None:
             gone = not store.database.path.exists()
-            if entry.alarm is not None:
-                _ = self._alarm_index.put(object_id, entry.alarm)  # Redis may have lost it meanwhile
+            wake = store.needed_until if entry.alarm is None else entry.alarm  # to be deleted then
+            if wake is not None and not gone:
+                _ = self._alarm_index.put(object_id, wake)  # Redis may have lost it meanwhile
             self._catalog.note(entry._replace(gone=gone))
             self.troubles.over(object_id, TroubleKind.DISK)
         await self._opener.give_back(activation, why, has_file=not gone)

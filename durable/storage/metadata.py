@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from durable.core.envelope import DERIVED
+
 from .database import Database
 from .guard import MAX_VALUE_BYTES
-from .schema import ALARM, IS_EMPTY
+from .schema import ALARM, NEEDED_UNTIL
 from .transactions import Transactions
 
 SMALL_OUTCOME_BYTES = 1024 * 1024
@@ -21,6 +23,7 @@ _PUT_CALL = (
     "INSERT INTO _do_calls (caller, slot, number, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5) "
     "ON CONFLICT (caller, slot) DO UPDATE SET number = excluded.number, outcome = excluded.outcome, at = excluded.at"
 )
+_FORGET_CALLS = f"DELETE FROM _do_calls WHERE at < ?1 AND (caller >= '{DERIVED}' OR at < ?2)"
 _GET_CALL = "SELECT number, outcome FROM _do_calls WHERE caller = ?1 AND slot = ?2"
 
 _tags_encoder = msgspec.json.Encoder()
@@ -113,11 +116,9 @@ class Metadata:
         finally:
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
 
-    def forget_calls(self, prefix: str, before: int) -> None:
-        """Forget calls of callers that begin with `prefix`, answered before `before` (ms). In an event that writes."""
-        self._transactions.write(
-            "DELETE FROM _do_calls WHERE caller GLOB ?1 || '*' AND at < ?2", (prefix, before)
-        )
+    def forget_calls(self, derived: int, others: int) -> None:
+        """Forget calls by other objects' events, and those of other callers, answered before then (ms)."""
+        self._transactions.write(_FORGET_CALLS, (derived, others))
 
     # -- sockets
 
@@ -192,13 +193,16 @@ class Metadata:
     # -- everything
 
     def wipe(self) -> None:
-        """Delete all that the class has stored, and the alarm; sockets and answered calls stay.
+        """Delete all that the class has stored, and the alarm; sockets, with their auto-response, and answered calls stay.
 
         Its tables go too, so that an object left empty loses its file: none of its migrations has run then.
         """
         self.wiped = True
         self.set_class_version(0)
         self._transactions.write("DELETE FROM _do_kv")
+        self._transactions.write(
+            "UPDATE _do_meta SET auto_request = NULL, auto_response = NULL WHERE NOT EXISTS (SELECT 1 FROM _do_sockets)"
+        )
         self.set_alarm(None)
         self._transactions.write("PRAGMA defer_foreign_keys=ON")
         self._drop_own_tables()
@@ -214,9 +218,9 @@ class Metadata:
             quoted = str(name).replace('"', '""')
             self._transactions.write(f'DROP {kind} IF EXISTS "{quoted}"')
 
-    def is_empty(self) -> bool:
-        """Whether nothing is stored here that anybody could ask for: such an object needs no file."""
-        return bool(self._database.row(IS_EMPTY)[0])
+    def needed_until(self) -> int | None:
+        """Until when an object that stores nothing has to be kept, for what it may be asked again (ms); None: it stores something."""
+        return self._database.row(NEEDED_UNTIL)[0]  # type: ignore[no-any-return]
 
     def identity(self) -> dict[str, Any]:
         """Class, id, name, epoch, incarnation, seq and time of creation, as the file has them."""

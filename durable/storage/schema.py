@@ -5,6 +5,8 @@ A new file is made by the same steps that bring an old one up to date, so the tw
 
 from __future__ import annotations
 
+from durable.core.envelope import DERIVED, DERIVED_CALL_MS
+
 PREFIX = "_do_"
 
 WAL_MODE = b"\2\2"
@@ -60,12 +62,15 @@ _STEPS = (
 )
 
 ALARM = "SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta"
-IS_EMPTY = (
-    "SELECT (SELECT coalesce(alarm, alarm_error) FROM _do_meta) IS NULL AND NOT EXISTS (SELECT 1 FROM _do_kv) "
-    "AND NOT EXISTS (SELECT 1 FROM _do_sockets) AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
-    "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
+NEEDED_UNTIL = (
+    "SELECT CASE WHEN (SELECT coalesce(alarm, alarm_error, auto_request) FROM _do_meta) IS NULL "
+    "AND NOT EXISTS (SELECT 1 FROM _do_kv) AND NOT EXISTS (SELECT 1 FROM _do_sockets) "
+    "AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
+    "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\') "
+    f"THEN (SELECT coalesce(max(at) + {DERIVED_CALL_MS}, 0) FROM _do_calls WHERE caller >= '{DERIVED}') END"
 )
-ASKED_OF_ALL = (ALARM, IS_EMPTY)
+"""NULL where something is stored; else until when a call by another object's event that was answered may be repeated, or 0."""
+ASKED_OF_ALL = (ALARM, NEEDED_UNTIL)
 """Asked of every object after a commit, or before it sleeps: no file is opened for them."""
 
 FORMAT = len(_STEPS)

@@ -95,6 +95,7 @@ class Store:
         took_over: the file was last held by another owner (or this is its first opening since that one ended).
         name: the object's name as the file knows it.
         successor: a file that takes this one's place when the store is closed.
+        needed_until: when the file of a store that is closed will be needed no more (ms), where that is known.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Store:
         self.metadata = Metadata(self.database, self.transactions)
         self._was_in_memory = self.database.in_memory
         self.successor: Path | None = None
+        self.needed_until: int | None = None
 
     def _take(
         self, object_id: ObjectId, class_version: int | None, now: int, pool: SyncPool, *, has_log: bool
@@ -232,8 +234,14 @@ class Store:
         self.log.rest()
         self.database.shrink()
 
-    def close(self) -> None:
+    def close(self, now: int = 0) -> None:
         """Close the file; an object left empty loses it. Waits for the disk. No sync may be running.
+
+        One that has answered another object's event lately keeps it: that event may be repeated, and what the object gave
+        away is then found in its answer only.
+
+        Args:
+            now: ms since the epoch.
 
         Raises StorageError or OSError when its successor could not take its place; then the file is closed and stays.
         """
@@ -249,15 +257,19 @@ class Store:
                 self.database.hand_over(self.successor)
             finally:
                 self.database.close()
-        elif self.has_file and self._is_empty():
-            self.database.remove()
-        else:
+        elif self._is_needed(now):
             self.database.close()
+        else:
+            self.database.remove()
         self.log.left(durable=True)
 
-    def _is_empty(self) -> bool:
+    def _is_needed(self, now: int) -> bool:
+        """Whether the file has to stay, if there is one."""
         is_resting = self.database.new_file is not None
-        return (is_resting or self.database.connection.get_autocommit()) and self.metadata.is_empty()
+        if not self.has_file or not (is_resting or self.database.connection.get_autocommit()):
+            return True
+        self.needed_until = self.metadata.needed_until()
+        return self.needed_until is None or self.needed_until > now
 
     def abandon(self) -> None:
         """Let go of everything after a failure, without judging what is in it.

@@ -21,7 +21,7 @@ from durable.errors import (
     ReentrantCallError,
     ValueRefusedError,
 )
-from durable.testing import LocalObjects
+from durable.testing import CrashPoint, LocalObjects
 from tests.durable.lab import HOOKS, Lab, SmallLab, do, do_beside, get, lab, put
 
 
@@ -399,6 +399,59 @@ async def test_C6_answered_calls_leave_no_growing_record(local: LocalObjects) ->
         await lab().increment()
     database = local.host.activations[str(lab().id)].gate.store.database  # type: ignore[attr-defined]
     assert database.row("SELECT count(*) FROM _do_calls")[0] == 1
+
+
+async def test_C6_what_an_object_left_empty_gave_away_is_given_again(local: LocalObjects) -> None:
+    def take(obj: Lab) -> Any:
+        item = get(obj, "item")
+        obj.ctx.storage.delete("item")
+        return item
+
+    async def move(obj: Lab) -> None:
+        item = await do(lab("giver"), take)
+        await local.evict(lab("giver"))
+        put(obj, "item", item)
+
+    await do(lab("giver"), put, "item", "gold")
+    async with local.crash_at(CrashPoint.BEFORE_COMMIT, lab()):
+        await do(lab(), move)
+    assert await do(lab(), get, "item") == "gold"
+    await local.evict(lab("giver"))
+    assert local.has_file(lab("giver"))
+    await local.advance(601)
+    await local.advance(11)
+    assert not local.is_active(lab("giver"))
+    assert not local.has_file(lab("giver"))
+    assert len(local.catalog.entries) == 1
+
+
+def recorded_calls(local: LocalObjects, stub: Lab) -> int:
+    """How many answered calls an active object remembers."""
+    database = local.host.activations[str(stub.id)].gate.store.database  # type: ignore[attr-defined]
+    return int(database.row("SELECT count(*) FROM _do_calls")[0])
+
+
+async def test_C6_what_nobody_can_repeat_is_forgotten_though_the_object_often_sleeps(
+    local: LocalObjects,
+) -> None:
+    for _ in range(5):
+        await do(lab("caller"), lambda obj: lab().increment())
+        await local.advance(601)
+        assert not local.is_active(lab())
+    assert await lab().increment() == 6
+    assert recorded_calls(local, lab()) == 1
+
+
+async def test_C6_the_calls_of_callers_that_are_gone_are_forgotten_one_day(local: LocalObjects) -> None:
+    for _ in range(3):
+        await local.add_gateway()
+        await lab().increment()
+    await local.advance(3600)
+    await lab().increment()
+    assert recorded_calls(local, lab()) == 3
+    await local.advance(7 * 86400)
+    await lab().increment()
+    assert recorded_calls(local, lab()) == 1
 
 
 async def test_C7_a_cycle_of_calls_fails_at_once_and_names_it(local: LocalObjects) -> None:

@@ -68,7 +68,7 @@ def test_a_new_file_is_not_opened_for_what_is_asked_of_every_object(tmp_path: Pa
     alarm = store.metadata.get_alarm()
     assert alarm is not None
     assert alarm.at == 5
-    assert not store.metadata.is_empty()
+    assert store.metadata.needed_until() is None
     assert store.database.size == file_of(tmp_path).stat().st_size
     assert store.database.most_bytes == 1024**3
     store.shrink()

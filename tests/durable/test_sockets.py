@@ -396,6 +396,30 @@ async def test_W7_it_holds_for_sockets_that_come_later_and_after_a_takeover(loca
         assert ws.take() == ["pong"]
 
 
+async def test_W7_it_is_kept_though_the_object_stores_nothing_else(local: LocalObjects) -> None:
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    await local.advance(11)
+    assert not local.is_active(lab())
+    ws = await local.connect(lab())
+    await ws.send("ping")
+    assert ws.take() == ["pong"]
+
+
+async def test_S4_an_auto_response_is_deleted_with_all_else_where_no_socket_needs_it(
+    local: LocalObjects,
+) -> None:
+    ws = await local.connect(lab())
+    await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
+    await do(lab(), lambda obj: obj.ctx.storage.delete_all())
+    await local.evict(lab())
+    await ws.send("ping")
+    assert ws.take() == ["pong"]
+    await ws.close()
+    await do(lab(), lambda obj: obj.ctx.storage.delete_all())
+    await local.evict(lab())
+    assert not local.has_file(lab())
+
+
 async def test_W7_it_can_be_ended(local: LocalObjects) -> None:
     HOOKS["message"] = echo
     ws = await local.connect(lab())
