@@ -96,7 +96,8 @@ class Beside:
             except ValueRefusedError:  # that it has run is known to the next owner, but not what came of it
                 return None
 
-        call_id = event.next_call_id(str(self._activation.object_id))
+        object_id = str(self._activation.object_id)
+        call_id = event.next_call_id(object_id, object_id, f"run {getattr(function, '__qualname__', '')}")
         queued = Event("run", run, _Result(result, kept), call_id=call_id, chain=event.chain, inside=True)
         self._activation.offer(queued)
         return await result

@@ -139,16 +139,21 @@ class Event:
         self.mark: bytes | None = None
         self.queued_at = 0.0
         self.deadline = float("inf")
-        self._calls_made = 0
+        self._calls_made: dict[str, int] = {}
 
-    def next_call_id(self, object_id: str) -> CallId:
-        """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones."""
-        self._calls_made += 1
+    def next_call_id(self, object_id: str, target: str, method: str) -> CallId:
+        """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones.
+
+        What runs side by side may come in another order the next time, so calls are counted by what they call. Their
+        arguments cannot tell them apart: a repeat has another time in them, or another random number.
+        """
         if self.origin is None:
             return CallId(f"{DERIVED}{os.urandom(16).hex()}", 0, 1)  # a caller that nobody has been
+        called = f"{target}/{method}"
+        slot = self._calls_made[called] = self._calls_made.get(called, 0) + 1
         # `start` has the origin of the event that needs it, and its label tells them apart.
-        derived = blake2b(f"{object_id}/{self.label}/{self.origin}".encode(), digest_size=16).hexdigest()
-        return CallId(f"{DERIVED}{derived}", self._calls_made, 1)
+        derived = f"{object_id}/{self.label}/{self.origin}/{called}"
+        return CallId(f"{DERIVED}{blake2b(derived.encode(), digest_size=16).hexdigest()}", slot, 1)
 
 
 current_event: ContextVar[Event | None] = ContextVar("durable_current_event", default=None)

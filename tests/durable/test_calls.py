@@ -401,6 +401,46 @@ async def test_C6_answered_calls_leave_no_growing_record(local: LocalObjects) ->
     assert database.row("SELECT count(*) FROM _do_calls")[0] == 1
 
 
+@pytest.mark.parametrize("method", ["increment", "value"])
+async def test_C6_calls_side_by_side_take_effect_once_in_whatever_order_the_repeat_makes_them(
+    local: LocalObjects, method: str
+) -> None:
+    """Both of another object, or one of them of another method."""
+    attempts, first_done = [], asyncio.Event()
+    other = lab("b") if method == "value" else lab("c")
+
+    async def both(obj: Lab) -> Any:
+        attempts.append(1)
+        is_first = len(attempts) == 1
+        order = [asyncio.Event(), asyncio.Event()]
+        (order[0] if is_first else order[1]).set()
+
+        async def after(turn: int, stub: Lab, name: str) -> Any:
+            await order[turn].wait()
+            try:
+                return (
+                    await do(stub, lambda obj: obj.increment())
+                    if name == "do"
+                    else await getattr(stub, name)()
+                )
+            finally:
+                order[1 - turn].set()
+
+        got = await asyncio.gather(after(0, lab("b"), "do"), after(1, other, method))
+        if is_first:
+            first_done.set()
+            await asyncio.Event().wait()
+        return got
+
+    call = asyncio.create_task(do(lab(), both))
+    await first_done.wait()
+    await local.crash()
+    assert await call == [1, 1]
+    assert len(attempts) == 2
+    assert await lab("b").value() == 1
+    assert await lab("c").value() == (1 if method == "increment" else 0)
+
+
 async def test_C6_what_an_object_left_empty_gave_away_is_given_again(local: LocalObjects) -> None:
     def take(obj: Lab) -> Any:
         item = get(obj, "item")
