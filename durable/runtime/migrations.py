@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from durable.errors import SqlError
+from durable.storage.sql import check_text
 from durable.storage.store import Store
 
 if TYPE_CHECKING:
@@ -54,9 +56,10 @@ def _run_in_memory(kind: type[DurableObject], store: Store, known: int) -> bool:
     try:
         database.guard.start_deadline()
         for step in steps:
+            check_text(step.lower())
             database.cursor.execute(step).fetchall()
         database.run("UPDATE _do_meta SET class_version = ?1", (known,))
-    except apsw.Error:
+    except (apsw.Error, SqlError):
         if not database.connection.get_autocommit():
             database.run("ROLLBACK TO _do_migrations")
         raise

@@ -220,9 +220,6 @@ class Database:
         nothing is committed.
         """
         self.run("SAVEPOINT _do_whole")  # has full-text indexes write what they hold back until a commit
-        unresolved, _ = self.connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)
-        if unresolved:
-            raise apsw.ConstraintError("FOREIGN KEY constraint failed")
         self._known = {question: self.rows(question) for question in ASKED_OF_ALL}
         with self.guard.trusted():
             image = self.connection.serialize("main")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from durable.errors import DamagedFileError, StorageError, StorageLimitError
+from durable.errors import DamagedFileError, SqlError, StorageError, StorageLimitError
 
 if TYPE_CHECKING:
     from .database import Database
@@ -46,13 +46,15 @@ def disk_failure(error: OSError) -> StorageError:
 
 
 def storage_failure(error: apsw.Error, database: Database) -> StorageError:
-    """A statement failed, for a reason that is not the statement's."""
+    """A statement of the runtime's failed, or a commit."""
     if isinstance(error, apsw.FullError):
         return full(database)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamagedFileError(f"this object's file is damaged: {error}")
     if isinstance(error, apsw.IOError):
         return StorageError(f"the disk failed: {error}")
+    if isinstance(error, apsw.ConstraintError | apsw.SQLError):  # of the class's schema, not of the disk
+        return SqlError(str(error), error.extendedresult)
     return StorageError(f"SQLite failed: {error}")
 
 

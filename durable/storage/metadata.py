@@ -204,6 +204,7 @@ class Metadata:
             "UPDATE _do_meta SET auto_request = NULL, auto_response = NULL WHERE NOT EXISTS (SELECT 1 FROM _do_sockets)"
         )
         self.set_alarm(None)
+        self._transactions.may_defer_foreign_keys()
         self._transactions.write("PRAGMA defer_foreign_keys=ON")
         self._drop_own_tables()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +20,10 @@ _OWN = (
 _BINDABLE = (type(None), bool, int, float, str, bytes)
 _EXACTLY_BINDABLE = frozenset(_BINDABLE)
 _STATEMENTS_KNOWN, _KNOWN_CHARACTERS = 200, 2000  # of one class; of one statement
+_NO_CODE = re.compile(
+    r"'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|$)", re.DOTALL
+)  # texts, names, comments
+_ROLLS_BACK = re.compile(r"\b(?:or|conflict)\s+rollback\b|\braise\s*\(\s*rollback\b")
 _CHANGES = ("insert", "update", "delete", "replace")
 
 
@@ -76,6 +81,16 @@ class SqlCursor:
         return rows[0]
 
 
+def check_text(lowered: str) -> None:
+    """Raise SqlError for what the authorizer is not told of: names of the runtime's, and what ends the transaction."""
+    if "_do_" in lowered and ("alter" in lowered or "reindex" in lowered):
+        raise SqlError("names that begin with _do_ are the runtime's")
+    if "rollback" in lowered and _ROLLS_BACK.search(_NO_CODE.sub(" ", lowered)):
+        raise SqlError(
+            "ROLLBACK would undo other events too: let it be OR ABORT, ON CONFLICT ABORT, RAISE(ABORT, ...)"
+        )
+
+
 def _check_bindable(bindings: tuple[Any, ...]) -> None:
     for binding in bindings:
         if not isinstance(binding, _BINDABLE):
@@ -113,10 +128,9 @@ class Sql:
         if known is not None:
             return self._exec_known(statement, bindings, known)
         lowered = statement.lower()
-        if "_do_" in lowered and (
-            "alter" in lowered or "reindex" in lowered
-        ):  # the authorizer is not told the name
-            raise SqlError("names that begin with _do_ are the runtime's")
+        check_text(lowered)
+        if "defer_foreign_keys" in lowered:
+            self._transactions.may_defer_foreign_keys()
         self._database.guard.start_deadline()
         cursor = self._exec(statement, bindings)
         self._learn(statement, lowered)

@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from durable.errors import FencedError, StorageError, StorageOutsideEventError
+from durable.errors import FencedError, SqlError, StorageError, StorageOutsideEventError
 
 from .database import Database
 from .failures import storage_failure
@@ -26,6 +26,7 @@ _ROLLBACK = "ROLLBACK"
 _SHARE = "SAVEPOINT _do_event"
 _KEEP = "RELEASE _do_event"
 _UNDO = "ROLLBACK TO _do_event"
+_DEFER_NO_MORE = "PRAGMA defer_foreign_keys=OFF"
 
 
 class Transactions:
@@ -48,6 +49,7 @@ class Transactions:
         self.undone = 0
         self._is_ending = False  # a commit has begun: what it fails with is all events' failure
         self.doomed: Exception | None = None  # why this event can only be rolled back
+        self._defers = False  # until its end it need not keep to foreign keys
         self._parts: list[str] = []  # savepoints that the event has begun and not ended, outermost first
 
     @property
@@ -88,6 +90,16 @@ class Transactions:
                 self.doom(failure)
             raise failure from error
 
+    def may_defer_foreign_keys(self) -> None:
+        """The event lets foreign keys hold at its end only; for the next one they hold at once again."""
+        self.begin_write()
+        self._defers = True
+
+    def _defer_no_more(self) -> None:
+        if self._defers:
+            self._defers = False
+            self._database.run(_DEFER_NO_MORE)  # a commit would do it, but others may share that
+
     def read(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a query of the runtime's. Raises StorageError."""
         try:
@@ -103,6 +115,7 @@ class Transactions:
                 self._database.run(_KEEP)
             except apsw.Error as error:
                 raise storage_failure(error, self._database) from error
+        self._defer_no_more()
         self.holding = self.holding or self.writing
         self.writing = False
 
@@ -123,7 +136,7 @@ class Transactions:
                 database.ended()
         except apsw.Error as error:
             raise storage_failure(error, database) from error
-        self.writing = self.holding = self._is_ending = False
+        self.writing = self.holding = self._is_ending = self._defers = False
         self.seq = seq
         return seq
 
@@ -143,9 +156,10 @@ class Transactions:
             self.writing = False
             database.run(_UNDO)
             database.run(_KEEP)
+            self._defer_no_more()
             return False
         lost, self.holding = self.holding, False
-        self.writing = self._is_ending = False
+        self.writing = self._is_ending = self._defers = False
         if not ended:
             database.run(_ROLLBACK)
         database.ended()
@@ -166,6 +180,9 @@ class Transactions:
             raise RuntimeError(
                 "flush, a call to another object, or the end of the event inside transaction(): leave the block first"
             )
+        # The commit would say so too, but it may be that of others.
+        if self.writing and self._database.connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            raise SqlError("FOREIGN KEY constraint failed", apsw.SQLITE_CONSTRAINT_FOREIGNKEY)
 
     def lost(self) -> bool:
         """Whether SQLite ended the transaction by itself (full disk, interrupted write): the event must fail."""

@@ -9,8 +9,9 @@ import pytest
 from durable import DurableObject
 from durable.core import codec
 from durable.core.envelope import CallId
-from durable.errors import LostWriteError, ObjectError, ObjectResetError, RemoteError, StorageError
+from durable.errors import LostWriteError, ObjectError, ObjectResetError, RemoteError, SqlError, StorageError
 from durable.runtime.signatures import may_wait
+from durable.storage.sql import check_text
 from durable.storage.store import Store
 from durable.testing import LocalObjects
 
@@ -146,6 +147,106 @@ async def test_G7_one_that_aborts_takes_nothing_back_but_its_own(local: LocalObj
     assert [seen[0], *seen[2:]] == [2, 3, 3]
     await local.evict(prompt())
     assert await prompt().read() == 3
+
+
+class Strict(DurableObject):
+    """Has foreign keys that hold at once, and others that hold at the end of an event."""
+
+    migrations = (
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE child (parent REFERENCES parent, later REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+    )
+
+    async def add(self, key: str = "value") -> int:
+        value: int = self.ctx.storage.get(key, 0) + 1
+        self.ctx.storage.put(key, value)
+        return value
+
+    async def adopt(self, parent: int) -> None:
+        self.ctx.storage.sql.exec("INSERT INTO child (parent) VALUES (?)", parent)
+
+    async def promise(self, parent: int, *, keep: bool) -> None:
+        self.ctx.storage.sql.exec("INSERT INTO child (later) VALUES (?)", parent)
+        if keep:
+            self.ctx.storage.sql.exec("INSERT INTO parent VALUES (?)", parent)
+
+    async def break_and_flush(self) -> None:
+        self.ctx.storage.sql.exec("INSERT INTO child (later) VALUES (77)")
+        await self.ctx.flush()
+
+    async def defer(self, how: str) -> None:
+        if how == "read":
+            self.ctx.storage.sql.exec("PRAGMA defer_foreign_keys=ON")
+        elif how == "wipe":
+            self.ctx.storage.delete_all()
+        else:
+            self.ctx.storage.sql.exec("PRAGMA defer_foreign_keys=ON")
+            self.ctx.storage.sql.exec("INSERT INTO child (parent) VALUES (5)")
+        if how == "fail":
+            raise RefusedError("no")
+        if how == "write":
+            self.ctx.storage.sql.exec("INSERT INTO parent VALUES (5)")
+
+
+def strict() -> Strict:
+    """A stub."""
+    return Strict.namespace.get_by_name("strict")
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_S10_one_that_breaks_a_deferred_key_fails_alone(local: LocalObjects, first: bool) -> None:
+    await strict().add()
+    before = [] if first else [strict().add("before")]
+    seen = await together(
+        *before, strict().promise(9, keep=False), strict().promise(8, keep=True), strict().add()
+    )
+    assert seen[len(before) + 1 :] == [None, 2]
+    assert seen[:-3] == [1] * len(before)
+    assert isinstance(seen[-3], SqlError)
+    assert "FOREIGN KEY" in str(seen[-3])
+    assert seen[-3].sqlite_code == 787
+    assert local.troubles.messages == {}
+    await local.evict(strict())
+    assert await strict().add() == 3
+
+
+async def test_S10_one_that_breaks_a_deferred_key_and_flushes_fails_alone(local: LocalObjects) -> None:
+    await strict().add()
+    seen = await together(strict().add(), strict().break_and_flush(), strict().add())
+    assert (seen[0], seen[2]) == (2, 3)
+    assert isinstance(seen[1], SqlError)
+
+
+@pytest.mark.parametrize("how", ["read", "write", "fail", "wipe"])
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_S10_keys_hold_at_once_though_the_event_before_deferred_them(
+    local: LocalObjects, how: str, is_new: bool
+) -> None:
+    if not is_new:
+        await strict().add()
+    seen = await together(strict().add(), strict().defer(how), strict().adopt(9), strict().add())
+    assert isinstance(seen[2], SqlError)
+    seen = await together(strict().defer(how), strict().adopt(9))
+    assert isinstance(seen[1], SqlError)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT OR ROLLBACK INTO parent VALUES (1)",
+        "INSERT OR /* at once */ ROLLBACK INTO parent VALUES (1)",
+        "CREATE TABLE t (x UNIQUE ON CONFLICT\n--\nROLLBACK)",
+        "CREATE TRIGGER t AFTER INSERT ON parent BEGIN SELECT RAISE( ROLLBACK, 'no'); END",
+    ],
+)
+def test_S6_no_statement_takes_back_what_others_have_written(statement: str) -> None:
+    with pytest.raises(SqlError, match="ABORT"):
+        check_text(statement.lower())
+
+
+def test_S6_the_word_itself_is_free() -> None:
+    check_text("insert into log values ('or rollback') -- or rollback")
+    check_text('select "raise(rollback)", rollback from t')
 
 
 async def test_G4_nothing_that_shares_a_commit_leaves_before_it_is_durable(local: LocalObjects) -> None:
