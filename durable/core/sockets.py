@@ -53,6 +53,17 @@ def check_volatile(name: Any) -> str | None:
     return name
 
 
+def check_auto_response(request: Any, response: Any) -> tuple[str, str] | tuple[None, None]:
+    """What gateways answer, and with what; raises SocketError unless both are text, or there is no request."""
+    if request is None:
+        return None, None
+    for text in (request, response):
+        if not isinstance(text, str):
+            raise SocketError(f"an auto-response is a text for a text, not {type(text).__name__}")
+        _encode(text, "an auto-response")
+    return request, response
+
+
 def _encode(text: str, what: str) -> bytes:
     try:
         return text.encode()

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from durable.core.envelope import Target
+from durable.core.sockets import check_auto_response
 from durable.errors import ObjectResetError, SocketError
 from durable.identity import ObjectId
 from durable.storage.store import Store
@@ -331,6 +332,7 @@ class Activation:
 
     def set_auto_response(self, request: str | None, response: str | None) -> None:
         """Remember the auto-response in the file; gateways learn it with each accepted socket."""
+        request, response = check_auto_response(request, response)
         self._event_store().metadata.set_auto_response(request, response)
         for gateway in {ws.gateway for ws in self.sockets}:
             self.effect(gateway, ("auto", request, response))

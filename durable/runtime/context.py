@@ -56,11 +56,11 @@ class Context:
         self,
         message: str | bytes,
         tag: str | None = None,
-        exclude: Iterable[WebSocket | str] = (),
+        exclude: WebSocket | str | Iterable[WebSocket | str] = (),
         *,
         volatile: str | None = None,
     ) -> None:
-        """Send a frame to all accepted sockets (with `tag`, if given) but `exclude`, when this event is durable.
+        """Send a frame to all accepted sockets (with `tag`, if given) but `exclude` (sockets or their ids), when this event is durable.
 
         `volatile` names a series of frames of which a slow client needs the newest only.
         """

@@ -217,10 +217,16 @@ class SocketTable:
         self.store().metadata.remove_socket(ws.id)
 
     def broadcast(
-        self, message: str | bytes, tag: str | None, exclude: Iterable[WebSocket | str], volatile: str | None
+        self,
+        message: str | bytes,
+        tag: str | None,
+        exclude: WebSocket | str | Iterable[WebSocket | str],
+        volatile: str | None,
     ) -> None:
         """Send one frame to many sockets: one operation per gateway."""
         data, volatile = check_message(message), check_volatile(volatile)
+        if isinstance(exclude, str | WebSocket):
+            exclude = (exclude,)
         left_out = {ws if isinstance(ws, str) else ws.id for ws in exclude}
         if tag is None and self._ids is None:
             self._ids = _by_gateway(self._sockets.values())

@@ -396,6 +396,27 @@ async def test_W7_it_holds_for_sockets_that_come_later_and_after_a_takeover(loca
         assert ws.take() == ["pong"]
 
 
+@pytest.mark.parametrize("texts", [(b"ping", b"pong"), ("ping", None), (5, 6), ("\ud800", "x")])
+async def test_W7_only_a_text_can_be_answered_with_a_text(
+    local: LocalObjects, texts: tuple[Any, Any]
+) -> None:
+    with pytest.raises(SocketError):
+        await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response(*texts))
+    assert local.troubles.messages == {}
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_W8_one_socket_alone_can_be_left_out(local: LocalObjects, by_id: bool) -> None:
+    clients = [await local.connect(lab()) for _ in range(2)]
+
+    def tell(obj: Lab) -> None:
+        first = obj.ctx.get_web_sockets()[0]
+        obj.ctx.broadcast("hello", exclude=first.id if by_id else first)
+
+    await do(lab(), tell)
+    assert [client.take() for client in clients] == [[], ["hello"]]
+
+
 async def test_W7_it_is_kept_though_the_object_stores_nothing_else(local: LocalObjects) -> None:
     await do(lab(), lambda obj: obj.ctx.set_web_socket_auto_response("ping", "pong"))
     await local.advance(11)
