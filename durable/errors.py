@@ -44,9 +44,17 @@ MAX_FIELD_BYTES = 64 * 1024
 
 
 class DurableError(Exception):
-    """Base of all errors of the runtime."""
+    """Base of all errors of the runtime.
+
+    Attributes:
+        retryable: the same may succeed later.
+        overloaded: slow down before that.
+        delivered: whether the call ran.
+        travelled: it has come over the link, so that what failed is another object's.
+    """
 
     code: ClassVar[str] = "durable_error"
+    travelled: bool = False
     retryable: bool = False
     overloaded: bool = False
     delivered: Delivered = "unknown"
@@ -327,13 +335,20 @@ def _field(value: Any) -> Any:
 def error_from_wire(wire: WireError) -> DurableError:
     """The error a caller raises for what came over the link."""
     code, message, delivered, details = wire
+    error: DurableError
     if code == RemoteError.code:
-        return RemoteError(
+        error = RemoteError(
             details["error_type"], message, details["fields"], declared=bool(details.get("declared"))
         )
-    kind = _BY_CODE.get(code, DurableError)
-    error = kind(message)
+    else:
+        error = _BY_CODE.get(code, DurableError)(message)
+        error.delivered = delivered  # type: ignore[assignment]
     if isinstance(error, SqlError):
         error.sqlite_code = details.get("sqlite_code", 0)
-    error.delivered = delivered  # type: ignore[assignment]
+    error.travelled = True
     return error
+
+
+def has_travelled(error: BaseException) -> bool:
+    """Whether what an event raises is what another object has answered it with."""
+    return isinstance(error, DurableError) and error.travelled

@@ -26,6 +26,7 @@ from durable.errors import (
     StorageLimitError,
     StorageOutsideEventError,
     UnavailableError,
+    has_travelled,
 )
 from durable.identity import ObjectId
 from durable.storage.metadata import Alarm
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from .activation import Activation
 
 log = logging.getLogger(__name__)
+
+OUTDATED = 64  # times in the heap that may have been changed since, whatever it has else
+PAUSE_MS = 1000  # before an alarm is tried again that has failed for nothing of its own
 
 
 class AlarmIndex(Protocol):
@@ -83,6 +87,9 @@ class AlarmHeap:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if len(self._heap) > 2 * len(self._due) + OUTDATED:
+            self._heap = [(at, object_id) for object_id, at in self._due.items()]
+            heapq.heapify(self._heap)
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         if self._heap:
@@ -238,28 +245,27 @@ class _AlarmOutcome:
     def fail(self, error: BaseException) -> None:
         """Write the next try, or that the alarm is given up, as an event of its own."""
         self._over()
-        own = _is_its_own(error)
-        deadly = isinstance(error, SetAsideError)
         if isinstance(error, MovedError):
             return
-        failed, text = self.alarm, f"{type(error).__name__}: {error}"
-        retries = 0 if failed is None else failed.retries
-        delay = retry_delay(retries, self._random()) if own and failed is not None else 1000
-        if deadly:
-            delay = None
+        # Without the hook's doing, for instance when `start` fails, the alarm stays as it is.
+        failed, counts = self.alarm, self.alarm is not None and _is_its_own(error)
+        deadly = isinstance(error, SetAsideError) and not has_travelled(error)
+        text = f"{type(error).__name__}: {error}"
 
         async def run(activation: Activation) -> bytes | None:
             metadata = activation.gate.store.metadata
             alarm = metadata.get_alarm()
             if alarm is None or (failed is not None and alarm.number != failed.number):
                 return None
-            activation.touch_alarm()
-            if delay is None:
-                log.error("%s: alarm abandoned after %d retries: %s", activation, retries, text)
-                metadata.set_alarm(None, retries, text)
+            delay = retry_delay(alarm.retries, self._random()) if counts else PAUSE_MS
+            if deadly or delay is None:
+                log.error("%s: alarm abandoned after %d retries: %s", activation, alarm.retries, text)
+                activation.touch_alarm()
+                metadata.set_alarm(None, alarm.retries, text)
                 activation.host.troubles.seen(activation.object_id, TroubleKind.ALARM, text)
-            elif own:
-                metadata.set_alarm(activation.now() + delay, retries + 1, text)
+            elif counts:
+                activation.touch_alarm()
+                metadata.set_alarm(activation.now() + delay, alarm.retries + 1, text)
             else:
                 activation.host.alarms.set(str(activation.object_id), activation.now() + delay)
             return None
@@ -268,9 +274,14 @@ class _AlarmOutcome:
 
 
 def _is_its_own(error: BaseException) -> bool:
-    """Whether a hook's failure is its own doing, and not its worker's, the cluster's or the disk's."""
-    if isinstance(error, AbortError):
+    """Whether a hook's failure is its own doing, and not its worker's, the cluster's or the disk's.
+
+    So is what another object has answered it with, unless that could not be reached, or asks it to slow down.
+    """
+    if isinstance(error, OverloadedError | UnavailableError):
+        return False
+    if isinstance(error, AbortError) or has_travelled(error):
         return True
     if isinstance(error, StorageError):
         return isinstance(error, SqlError | StorageLimitError | StorageOutsideEventError)
-    return not isinstance(error, OverloadedError | UnavailableError | ObjectResetError | SetAsideError)
+    return not isinstance(error, ObjectResetError | SetAsideError)

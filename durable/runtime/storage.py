@@ -106,7 +106,6 @@ class Storage:
 
         It cannot be committed in parts: a flush, or a call to another object, raises RuntimeError inside it.
         """
-        self._alarm_touched()
         return self._store().transactions.savepoint()
 
     def set_alarm(self, when: int | datetime) -> None:

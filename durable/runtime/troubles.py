@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
-from durable.errors import DamagedFileError, DurableError, LostWriteError, StorageError
+from durable.errors import DamagedFileError, DurableError, LostWriteError, StorageError, has_travelled
 from durable.identity import ObjectId
 
 
@@ -46,6 +46,8 @@ class NoTroubles:
 
 def trouble_of(error: BaseException) -> TroubleKind | None:
     """What an event's error says about its object's storage; None when it is the class's own, or the caller's, affair."""
+    if has_travelled(error):  # it is told of the object that it came from
+        return None
     if isinstance(error, DamagedFileError):
         return TroubleKind.DAMAGED
     # The classes below StorageError are limits and refusals, but for this one.

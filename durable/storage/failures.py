@@ -54,7 +54,7 @@ def storage_failure(error: apsw.Error, database: Database) -> StorageError:
     if isinstance(error, apsw.IOError):
         return StorageError(f"the disk failed: {error}")
     if isinstance(error, apsw.ConstraintError | apsw.SQLError):  # of the class's schema, not of the disk
-        return SqlError(str(error), error.extendedresult)
+        return SqlError(str(error), getattr(error, "extendedresult", 0))
     return StorageError(f"SQLite failed: {error}")
 
 

@@ -10,7 +10,7 @@ from durable import RemoteError
 from durable.core import codec
 from durable.core.alarms import retry_delay
 from durable.errors import StorageLimitError
-from durable.runtime.alarms import RUN_ALARM
+from durable.runtime.alarms import RUN_ALARM, AlarmHeap
 from durable.testing import CrashPoint, LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, get, lab, put
 
@@ -179,6 +179,13 @@ async def test_A4_retries_are_counted_across_a_crash(local: LocalObjects, rings:
     assert [retries for _, retries in rings.infos] == [0, 1]
 
 
+def break_a_deferred_key(obj: Lab) -> None:
+    sql = obj.ctx.storage.sql
+    sql.exec("CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)")
+    sql.exec("CREATE TABLE IF NOT EXISTS child (parent REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+    sql.exec("INSERT INTO child VALUES (9)")
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -186,17 +193,22 @@ async def test_A4_retries_are_counted_across_a_crash(local: LocalObjects, rings:
         lambda obj: put(obj, "key", b"x" * 3_000_000),
         lambda obj: obj.ctx.storage.sql.exec("SELECT nonsense"),
         lambda obj: obj.ctx.abort("no"),
+        break_a_deferred_key,
+        lambda obj: do(lab("callee"), lambda callee: callee.ctx.abort("no")),
+        lambda obj: do(lab("callee"), lambda callee: callee.ctx.storage.sql.exec("SELECT nonsense")),
     ],
-    ids=["value", "size", "sql", "abort"],
+    ids=["value", "size", "sql", "abort", "key", "callee aborts", "callee's sql"],
 )
 async def test_A4_a_hooks_own_mistake_with_the_runtime_counts_as_a_failure(
     local: LocalObjects, mistake: Callable[[Lab], Any]
 ) -> None:
     infos = []
 
-    def err(obj: Lab, info: Any) -> None:
+    async def err(obj: Lab, info: Any) -> None:
         infos.append(info.retry_count)
-        mistake(obj)
+        result = mistake(obj)
+        if asyncio.iscoroutine(result):
+            await result
 
     HOOKS["alarm"] = err
     await set_alarm(10)
@@ -243,6 +255,48 @@ async def test_A5_a_failed_commit_does_not_count(local: LocalObjects, rings: Rin
     await local.advance(0)
     assert await do(lab(), get, "rings") == 1
     assert rings.infos == [(due, 0)]
+
+
+async def test_A5_a_start_that_fails_changes_nothing_of_the_alarm(local: LocalObjects, rings: Rings) -> None:
+    rings.failures = 3
+    await set_alarm(10)
+    for _ in range(3):
+        await local.run_alarm(lab())
+    due = local.alarm(lab())
+    await local.evict(lab())
+    HOOKS["start"] = lambda obj: put(obj, "broken", object())
+    for _ in range(2):
+        await local.run_alarm(lab())
+    del HOOKS["start"]
+    await local.run_alarm(lab())
+    assert [retries for _, retries in rings.infos] == [0, 1, 2, 3]
+    assert rings.infos[-1][0] == due
+
+
+async def test_transaction_leaves_the_index_of_alarms_alone(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int | None] = []
+
+    def change(obj: Lab) -> None:
+        with obj.ctx.storage.transaction():
+            put(obj, "key", 1)
+
+    await lab().increment()
+    index = local.host._alarm_index
+    monkeypatch.setattr(index, "put", lambda object_id, at: told.append(at))
+    await do(lab(), change)
+    assert told == []
+
+
+async def test_the_heap_forgets_times_that_were_changed_behind_an_earlier_one() -> None:
+    heap = AlarmHeap(lambda: 0, asyncio.get_running_loop(), lambda object_id: None)
+    heap.set("early", 1000)
+    for at in range(1000):
+        heap.set("late", 10_000 + at)
+    assert len(heap._heap) < 100
+    assert (heap.get("early"), heap.get("late")) == (1000, 10_999)
+    heap.close()
 
 
 async def test_A6_the_alarm_looks_deleted_while_it_runs(local: LocalObjects) -> None:

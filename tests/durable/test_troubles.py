@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from durable import ObjectError, RemoteError
-from durable.errors import DamagedFileError, LostWriteError, SetAsideError
+from durable.errors import DamagedFileError, LostWriteError, SetAsideError, SqlError
 from durable.runtime import host
 from durable.runtime.steps import Steps
 from durable.storage.store import object_path
@@ -122,3 +122,26 @@ async def test_the_class_s_own_failures_are_no_trouble(local: LocalObjects) -> N
         with pytest.raises(Exception, match=r"."):
             await do(lab(), step)
     assert troubles(local, lab()) == {}
+
+
+async def test_S9_a_damaged_file_is_nobody_elses_trouble(local: LocalObjects) -> None:
+    await lab("callee").increment()
+    await local.evict(lab("callee"))
+    object_path(local.conf.data_dir, lab("callee").id).write_bytes(b"garbage!" * 1000)  # type: ignore[attr-defined]
+    with pytest.raises(DamagedFileError):
+        await do(lab(), lambda obj: lab("callee").value())
+    assert troubles(local, lab()) == {}
+    assert "damaged" in troubles(local, lab("callee"))["damaged"]
+
+
+class BadlyMigrated(Lab):
+    """Its migration is no SQL."""
+
+    migrations = ("CREAT TABLE note (text)",)
+
+
+async def test_G3_a_migration_that_is_wrong_is_no_trouble_of_the_disk(local: LocalObjects) -> None:
+    stub = lab("new", BadlyMigrated)
+    with pytest.raises(SqlError, match="syntax error"):
+        await stub.value()
+    assert list(troubles(local, stub)) == ["start"]
