@@ -135,6 +135,9 @@ def _check_attributes(kind: type[DurableObject]) -> Iterator[CheckMessage]:
             'Write `migrations = ["CREATE TABLE ..."]`: new steps go to the end, old ones stay as they are.'
         )
         yield wrong("migrations", "a list of SQL texts and functions", hint)
+    elif any(inspect.iscoroutinefunction(step) for step in steps):
+        hint = "Write `def`, and call no other object: migrations run in one commit, without a wait."
+        yield wrong("migrations", "a list of SQL texts and functions that are not `async def`", hint)
 
 
 def check_keys(classes: Registry) -> list[CheckMessage]:

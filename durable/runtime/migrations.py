@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 import apsw
@@ -26,9 +27,11 @@ def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
     try:
         for step in kind.migrations[done:]:
             if isinstance(step, str):
-                store.sql.exec(step)
+                store.sql.run_all(step)
             else:
-                step(context)
+                left = step(context)
+                if inspect.isawaitable(left):
+                    raise TypeError(f"a migration cannot wait: write `def`, not `async def`, for {step!r}")
     finally:
         store.metadata.migrating = False
     store.metadata.set_class_version(known)

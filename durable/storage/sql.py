@@ -112,6 +112,8 @@ class Sql:
         self._database = database
         self._transactions = transactions
         self._open: list[apsw.Cursor] = []
+        self._takes_all = False  # all rows of the text are read at once
+        self._left = ""  # of the text that runs, what has not begun
         self._columns: list[str] = []  # of the statement that runs
         self._traced: list[bool] = []  # of the statements of this text, which of them write
         self._known = _known_statements.setdefault(class_key, {})
@@ -119,8 +121,9 @@ class Sql:
     def exec(self, statement: str, *bindings: Any) -> SqlCursor:
         """Run `statement` with `bindings` for its `?` places.
 
-        Raises SqlError with SQLite's text and code; the object stays healthy. StatementTimeoutError when it ran past
-        its time limit; if it had been writing, the whole event then fails.
+        Several statements may stand in one text if only the last one gives rows: those after it would run when all rows
+        have been read, or never. Raises SqlError with SQLite's text and code; the object stays healthy.
+        StatementTimeoutError when it ran past its time limit; if it had been writing, the whole event then fails.
         """
         if not _EXACTLY_BINDABLE.issuperset(map(type, bindings)):  # as good as always it is one
             _check_bindable(bindings)
@@ -131,10 +134,20 @@ class Sql:
         check_text(lowered)
         if "defer_foreign_keys" in lowered:
             self._transactions.may_defer_foreign_keys()
+        if not statement.strip():
+            raise SqlError("there is no statement in this text")
         self._database.guard.start_deadline()
         cursor = self._exec(statement, bindings)
         self._learn(statement, lowered)
         return cursor
+
+    def run_all(self, text: str) -> None:
+        """Run all statements of a text to their ends, whatever rows they give: a migration."""
+        self._takes_all = True
+        try:
+            self.exec(text).to_list()
+        finally:
+            self._takes_all = False
 
     def _learn(self, statement: str, lowered: str) -> None:
         """Remember a statement of which the text says all, whatever tables there are: no `*`, no change of the schema."""
@@ -167,7 +180,7 @@ class Sql:
         before = connection.total_changes()
         cursor = connection.cursor()
         cursor.exec_trace = self._trace
-        self._traced = []
+        self._traced, self._left = [], statement
         self._run(cursor, statement, bindings)
         columns, rows = self._columns, cast(Iterator[tuple[Any, ...]], cursor)
         if self._traced and self._traced[-1]:
@@ -197,12 +210,23 @@ class Sql:
         except apsw.Error as error:
             raise self._failure(error) from None
 
-    def _trace(self, cursor: apsw.Cursor, _sql: str, _bindings: Any) -> bool:
+    def _trace(self, cursor: apsw.Cursor, sql: str, _bindings: Any) -> bool:
+        self._left = self._left[len(sql) :]
+        description = cursor.get_description()
+        if (
+            description
+            and self._left
+            and not self._takes_all
+            and _NO_CODE.sub("", self._left).strip(" \t\r\n\f;")
+        ):
+            raise SqlError(
+                "several statements in one text, of which one before the last gives rows: run them one by one"
+            )
         writes = not cursor.is_readonly
         self._traced.append(writes)
         if writes:
             self._transactions.begin_write()
-        self._columns = [column[0] for column in cursor.get_description()]
+        self._columns = [column[0] for column in description]
         return True
 
     def step(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:

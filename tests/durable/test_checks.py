@@ -177,6 +177,10 @@ def test_stored_objects_of_a_class_whose_migration_is_missing() -> None:
     )  # it is a warning: the migration that it asks for can be made and run
 
 
+async def _wait(ctx: Any) -> None:
+    """No migration."""
+
+
 @pytest.mark.parametrize(
     ("attribute", "value", "said"),
     [
@@ -186,6 +190,7 @@ def test_stored_objects_of_a_class_whose_migration_is_missing() -> None:
         ("event_timeout", -1, "a number of seconds above 0"),
         ("idle_seconds", "10", "a number of seconds above 0"),
         ("migrations", "CREATE TABLE t (x)", "a list of SQL texts"),
+        ("migrations", [_wait], "a list of SQL texts and functions that are not `async def`"),
     ],
 )
 def test_attributes_out_of_range(attribute: str, value: Any, said: str) -> None:

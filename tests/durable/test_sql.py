@@ -314,3 +314,34 @@ async def test_S9_a_full_database_fails_the_event_and_nothing_is_half_written(lo
         await do(lab(), fill)
     assert await lab("other").increment() == 1
     assert await do(lab(), lambda obj: obj.ctx.storage.list()) == {"value": 2}
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT x FROM t; UPDATE t SET y = 'z'",
+        "SELECT x FROM t WHERE x > 9; UPDATE t SET y = 'z'",
+        "DELETE FROM t WHERE x = 1 RETURNING x; UPDATE t SET y = 'z'",
+        "SELECT x FROM t /* ; */; -- and\n ; UPDATE t SET y = 'z'",
+    ],
+)
+async def test_S5_no_statement_waits_for_the_rows_of_one_before_it(text: str) -> None:
+    with pytest.raises(SqlError, match="one by one"):
+        await sql(text)
+    assert await sql("SELECT count(*) FROM t WHERE y = 'z'") == [(0,)]
+    assert await sql("SELECT count(*) FROM t") == [(5,)]
+
+
+@pytest.mark.usefixtures("table")
+async def test_S5_several_statements_of_which_the_last_gives_rows_are_run() -> None:
+    text = "UPDATE t SET y = 'z'; DELETE FROM t WHERE x > 1; /* all */ SELECT * FROM t; -- no more\n;"
+    assert await sql(text) == [(1, "z")]
+    assert await sql("SELECT x FROM t -- é;") == [(1,)]
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("text", ["", " \n"])
+async def test_S5_a_text_without_a_statement_is_refused(text: str) -> None:
+    with pytest.raises(SqlError, match="no statement"):
+        await sql(text)

@@ -504,3 +504,37 @@ class Renewed(DurableObject):
 
 async def test_S4_delete_all_in_a_migration_does_not_run_it_again(local: LocalObjects) -> None:
     assert await Renewed.namespace.get_by_name("renewed").authors() == 0
+
+
+class Waiting(DurableObject):
+    """Its migration would have to wait."""
+
+    async def _wait(ctx: Any) -> None:  # noqa: N805
+        ctx.storage.put("never", 1)
+
+    migrations = (_wait,)
+
+    async def read(self) -> dict[str, Any]:
+        return self.ctx.storage.list()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Waiting._wait' was never awaited")
+async def test_S11_a_migration_that_waits_is_refused(local: LocalObjects) -> None:
+    with pytest.raises(RemoteError, match="not `async def`"):
+        await Waiting.namespace.get_by_name("w").read()
+
+
+class Scripted(DurableObject):
+    """Its second migration has statements behind one that gives rows, and is run when it has a file."""
+
+    migrations = (
+        lambda ctx: ctx.storage.put("made", True),
+        "CREATE TABLE t (x); SELECT 1 UNION SELECT 2; INSERT INTO t VALUES (1)",
+    )
+
+    async def count(self) -> int:
+        return int(self.ctx.storage.sql.exec("SELECT count(*) FROM t").one()[0])
+
+
+async def test_S11_all_statements_of_a_migration_run(local: LocalObjects) -> None:
+    assert await Scripted.namespace.get_by_name("s").count() == 1
