@@ -21,6 +21,9 @@ from .pacing import Pacer
 LINGER_SECONDS = 5.0
 
 
+_PARSED_ALREADY = b"GET / HTTP/1.1\r\n\r\n"  # what `websockets` has to see before it takes frames
+
+
 class Inbox:
     """What has arrived on one connection and is still to be taken, by one reader.
 
@@ -77,6 +80,16 @@ class ClientConnection(WebSocketsSansIOProtocol):
         self._held_bytes = 0
         self._written_at = 0.0
         self._beats = 1  # to wait for others, after a write
+
+    def take_over(self, transport: asyncio.Transport, request: Request) -> None:
+        """A connection whose client has asked for a WebSocket.
+
+        The request has been parsed. `websockets` would parse it once more, by limits that cookies may exceed.
+        """
+        self.connection_made(transport)
+        self.conn.receive_data(_PARSED_ALREADY)
+        self.conn.events_received()
+        self.handle_connect(request)
 
     def handle_connect(self, event: Request) -> None:
         """A client asks for a WebSocket: the application may write frames that are ready for the wire, and be handed what arrives."""
@@ -140,8 +153,6 @@ class ClientConnection(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """The handshake is over, and with it the use of what it said."""
         super().start_keepalive()
-        for message in (self.request, self.response):
-            message.headers.clear()  # websockets' parser keeps the request itself
         del self.request, self.response
 
     def connection_lost(self, exc: Exception | None) -> None:

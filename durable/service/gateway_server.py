@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
@@ -116,14 +116,14 @@ class GatewayServer(uvicorn.Server):
         for step in _steps(open_sockets):
             for connection in step:
                 if connection in self.server_state.connections:
-                    connection.shutdown()
+                    _end(connection, connection.shutdown)
             if self.force_exit:
                 break
             await asyncio.sleep(_PACE_SECONDS)
         while not self.force_exit and asyncio.get_running_loop().time() < last_request_until:
             clients = [one for one in self.server_state.connections if isinstance(one, HttpConnection)]
             for client in clients:
-                client.expect_last_request()
+                _end(client, client.expect_last_request)
             if not clients:
                 break
             await asyncio.sleep(_PACE_SECONDS)
@@ -149,6 +149,15 @@ class GatewayServer(uvicorn.Server):
     def _end_quickly(self) -> None:
         logger.warning("the supervisor is gone: ending")
         self.should_exit = self.force_exit = True
+
+
+def _end(connection: WebSocketsSansIOProtocol | HttpConnection, how: Callable[[], None]) -> None:
+    """End a connection in order, or else at once: whatever is wrong with it, the others and their requests wait for the rest of the stop."""
+    try:
+        how()
+    except Exception:
+        logger.exception("a connection could not be closed in order")
+        connection.transport.abort()
 
 
 def _steps(connections: Sequence[WebSocketsSansIOProtocol]) -> Iterator[Sequence[WebSocketsSansIOProtocol]]:

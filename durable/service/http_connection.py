@@ -10,16 +10,21 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 
 from durable.cluster.taskless import Taskless
 from durable.gateway.answers import EXTENSION
 from durable.gateway.problems import Header
 
+from .client_connection import ClientConnection
 from .joined_writes import JoinedWrites
 
 _CLOSE = (b"connection", b"close")
+_INVALID = "Invalid HTTP request received."
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # among them those that end a line
 
 
@@ -58,7 +63,10 @@ class HttpConnection(HttpToolsProtocol):
         self._is_idle = False
         self._is_reading = True
         try:
-            super().data_received(data)
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning(_INVALID)
+            self.send_400_response(_INVALID)
         finally:
             self._is_reading = False
         if self._first is not None:
@@ -69,6 +77,33 @@ class HttpConnection(HttpToolsProtocol):
                 Taskless(cycle.run_asgi(application), running).go_on()
             else:
                 super()._start_asgi_task(cycle, application)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                data = memoryview(data)[stopped.args[0] :]
+            if self._should_upgrade():
+                self._become_socket(has_more=len(data) > 0)
+                return
+            self._parse_without_upgrade()
+
+    def _parse_without_upgrade(self) -> None:
+        """Have the request's head parsed once more, as of a client that does not ask for another protocol.
+
+        A server may ignore that it does (RFC 9110, 7.8). The parser cannot: to it there is no body, and all that follows is the other
+        protocol's.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":  # to which the same applies, whatever its headers are
+            raise httptools.HttpParserError
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self._is_reading:
@@ -105,6 +140,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request has come."""
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            return  # it is parsed once more
         before: object = self.cycle
         scope: Any = self.scope
         scope["extensions"] = self._extensions
@@ -116,13 +153,34 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_last:
             self.cycle.keep_alive = False
 
-    def handle_websocket_upgrade(self) -> None:
+    def on_message_complete(self) -> None:
+        """A request's body has come, if it has any."""
+        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def _become_socket(self, *, has_more: bool) -> None:
         """The connection becomes a WebSocket, and another protocol's: what this one held can go at once, not when the collector comes."""
-        super().handle_websocket_upgrade()
+        has_body = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
+        if has_body or has_more or self._running() or self.scope["method"] != "GET" or not self.url.isascii():
+            raise httptools.HttpParserError
+        self.connections.discard(self)
         self._stop_looking()
         self._extensions.clear()
         parser: Any = self
         parser.parser = None
+        headers = Headers((name.decode(), value.decode("latin-1")) for name, value in self.headers)
+        socket = ClientConnection(self.config, self.server_state, self.app_state)
+        socket.take_over(self.transport, Request(self.url.decode(), headers))
+        self.transport.set_protocol(socket)
+
+    def _running(self) -> RequestResponseCycle | None:
+        """The last request that has come, unless it has been answered."""
+        cycle: RequestResponseCycle | None = self.cycle  # None at first, whatever uvicorn declares
+        return None if cycle is None or cycle.response_complete else cycle
 
     def _write_answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
         """Write a whole answer. False when the client does not read, or has sent its next request already.

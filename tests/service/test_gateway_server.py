@@ -55,6 +55,8 @@ async def application(scope, receive, send):
                 if event["text"] == "burst, stop":
                     os.kill(os.getpid(), signal.SIGTERM)
                     continue
+            if event.get("text") == "cannot stop":
+                write.__self__.shutdown = None  # the connection's
             if event.get("text") == "stream":
                 for number in range(300):
                     assert write(frame("%03d" % number).wire)
@@ -235,6 +237,18 @@ async def test_W11_a_gateway_ends_in_order_though_a_client_does_not_read(gateway
         assert await wait_end(gateway, 15) == 0
     assert gateway.process.stdout is not None
     assert b"left\n" in gateway.process.stdout.read()
+
+
+async def test_W11_a_gateway_ends_in_order_though_a_connection_cannot_be_closed(gateway: Gateway) -> None:
+    broken, other = [await websockets.connect(f"ws://127.0.0.1:{gateway.port}/") for _ in range(2)]
+    await broken.send("cannot stop")
+    assert await broken.recv() == "cannot stop"
+    gateway.process.send_signal(signal.SIGTERM)
+    await asyncio.gather(broken.wait_closed(), other.wait_closed())
+    assert (broken.close_code, other.close_code) == (1006, 1012)
+    assert await wait_end(gateway, 5) == 0
+    assert gateway.process.stdout is not None
+    assert gateway.process.stdout.read() == b"left\n"
 
 
 NUMBERS = [str(number) for number in range(100)]
