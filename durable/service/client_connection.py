@@ -1,4 +1,8 @@
-"""A client's WebSocket connection: uvicorn's, made light while it is idle, and impatient with clients that do not read."""
+"""A client's WebSocket connection: uvicorn's, made light while it is idle, and impatient with clients that do not read, or send too much.
+
+Messages are counted by who gets them (`durable.gateway.incoming`). Control frames, and fragments of a message, get to nobody, so they
+are counted here.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections import deque
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
 from durable.core.pacing import BEAT_SECONDS, MOST_BYTES, next_beats
 from durable.gateway.frames import EXTENSION, FrameExtension, TakeFrame
+from durable.gateway.incoming import TOO_FAST
 from durable.gateway.latch import Latch
 
 from .pacing import Pacer
@@ -21,6 +26,12 @@ from .pacing import Pacer
 LINGER_SECONDS = 5.0
 
 
+#: Fragments of one message, at most.
+MOST_FRAGMENTS = 1024
+#: Control frames and short fragments at once, and such a second.
+SMALL_FRAMES = (200, 100.0)
+_SHORT = 1024  # bytes: of longer fragments the limit of a message lets few come
+_AT_ONCE = 4096  # bytes that are parsed before what they were is looked at
 _PARSED_ALREADY = b"GET / HTTP/1.1\r\n\r\n"  # what `websockets` has to see before it takes frames
 
 
@@ -80,6 +91,8 @@ class ClientConnection(WebSocketsSansIOProtocol):
         self._held_bytes = 0
         self._written_at = 0.0
         self._beats = 1  # to wait for others, after a write
+        self._small_left = self._small_at = 0.0
+        self._late_pong = b""
 
     def take_over(self, transport: asyncio.Transport, request: Request) -> None:
         """A connection whose client has asked for a WebSocket.
@@ -90,6 +103,13 @@ class ClientConnection(WebSocketsSansIOProtocol):
         self.conn.receive_data(_PARSED_ALREADY)
         self.conn.events_received()
         self.handle_connect(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come. A read may have ten thousand frames, so it is dealt with in parts."""
+        for start in range(0, len(data), _AT_ONCE):
+            if self.conn.eof_sent:  # it is closed, and read only so that the client hears of that
+                return
+            super().data_received(data[start : start + _AT_ONCE])
 
     def handle_connect(self, event: Request) -> None:
         """A client asks for a WebSocket: the application may write frames that are ready for the wire, and be handed what arrives."""
@@ -115,6 +135,74 @@ class ClientConnection(WebSocketsSansIOProtocol):
                 return
             self._take = None
         super().send_receive_event_to_app()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Another fragment of a message."""
+        if len(self.frames) >= MOST_FRAGMENTS:
+            self._refuse(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {MOST_FRAGMENTS} fragments")
+        elif len(event.data) >= _SHORT or self._may_send_small():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """The client wants an answer. While it does not read, only the last of several gets one (RFC 6455, 5.5.3)."""
+        pong = b"".join(self.conn.data_to_send())
+        if not self._may_send_small() or not pong:
+            return
+        if self.writable.is_set():
+            self.transport.write(pong)
+        else:
+            self._late_pong = pong
+
+    def handle_pong(self, event: Frame) -> None:
+        """The client has answered, or says that it is there."""
+        if self._may_send_small():
+            super().handle_pong(event)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        pong, self._late_pong = self._late_pong, b""
+        if pong and self.conn.state is State.OPEN and not self.transport.is_closing():
+            self.transport.write(pong)
+
+    def _may_send_small(self) -> bool:
+        """Count a frame that no application counts. False when that was too many."""
+        now, (at_once, a_second) = self.loop.time(), SMALL_FRAMES
+        self._small_left = min(at_once, self._small_left + (now - self._small_at) * a_second) - 1
+        self._small_at = now
+        if self._small_left < 0:
+            self._refuse(TOO_FAST, "too many control frames or fragments")
+        return self._small_left >= 0
+
+    def _refuse(self, code: int, reason: str) -> None:
+        if self.close_sent:
+            if not self.conn.eof_sent:  # closed by the application; it does not have to wait for this client
+                self.transport.close()
+        else:
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Close the connection of a client that sends what may not be sent.
+
+        It is read for a moment longer: closing it with unread input would reset it, and the client would not hear why.
+        """
+        if self.close_sent or self.conn.close_sent is None:  # closed by the application, or not open yet
+            self.transport.close()
+            return
+        self.flush()
+        self.frames = []
+        self._take = None
+        close = self.conn.close_sent
+        if not self.conn.eof_sent:
+            self.conn.fail(close.code)  # parses nothing more
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self.read_paused = False
+        self.transport.resume_reading()
 
     def write_frame(self, wire: bytes) -> bool:
         """Send a whole frame. False when the client does not read, or the connection is not, or no longer, open."""

@@ -1,5 +1,6 @@
 """A data directory, and services of real processes that are all gone when the test ends."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -7,14 +8,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
 from durable.service.discovery import ServiceRecord, find_service, read_last_record
+from tests.service.served import Served
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -117,3 +121,15 @@ def start_service(data_dir: Path) -> Iterator[Callable[..., Service]]:
     yield start
     for service in started:
         service.end()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    application, started = Served(), Future[None]()
+    with ThreadPoolExecutor(1) as thread, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        serving = thread.submit(runner.run, application.serve(started))
+        started.result(10)
+        yield application
+        application.call(application.go_on.set)
+        application.call(application.ended.set)
+        serving.result(10)

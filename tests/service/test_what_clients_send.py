@@ -1,103 +1,16 @@
 """What becomes of what clients send over HTTP: all of it is one request after the other, whole, and bounded."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
-from uvicorn.server import ServerState
 
-from durable.conf import DurableSettings
-from durable.gateway.answers import answer_writer
-from durable.service.gateway_server import server_config
-from durable.service.http_connection import HttpConnection
+from tests.service.served import Served
 
 CLOSE = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SOCKET = (
     b"%b / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%b\r\n"
 )
-
-
-class Served:
-    """An application behind HTTP connections on a port of its own; it says what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.state = ServerState()
-        self.port = 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            self.asked.append(f"socket {len(scope['headers'])}")
-            await send({"type": "websocket.accept"})
-            await receive()
-            return
-        body = b""
-        if scope["path"] != "/early":
-            while (part := await receive()).get("more_body"):
-                body += part["body"]
-            body += part.get("body", b"")
-        self.asked.append(f"{scope['method']} {scope['path']} {body.decode()}")
-        if scope["path"] == "/slow":
-            await self.go_on.wait()
-        headers = [(b"content-length", b"%d" % len(body))]
-        if scope["path"] == "/early" and scope["query_string"] == b"close":
-            headers.append((b"connection", b"close"))
-        if scope["query_string"] == b"messages" or not answer_writer(scope)(200, headers, body):  # type: ignore[misc]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-
-    async def all_that_comes(self, *pieces: bytes) -> bytes:
-        """What is answered to these pieces, each sent by itself, until the connection is closed."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        answer = b""
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.02)  # a packet by itself
-        async with asyncio.timeout(3):
-            answer = await reader.read()
-        writer.close()
-        return answer
-
-    async def serve(self, started: Future[None]) -> None:
-        """Until `end`."""
-        config = server_config(self, DurableSettings(data_dir=Path("/nowhere")))
-        config.load()
-        self.loop = asyncio.get_running_loop()
-        self.go_on, self.ended = asyncio.Event(), asyncio.Event()
-        server = await self.loop.create_server(
-            lambda: HttpConnection(config, self.state, {}, _loop=self.loop), "127.0.0.1", 0
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        started.set_result(None)
-        await self.ended.wait()
-        server.close()
-        for one in list(self.state.connections):
-            one.transport.abort()
-        await asyncio.gather(*self.state.tasks, return_exceptions=True)
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Call it where the application runs."""
-        self.loop.call_soon_threadsafe(function)
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    application, started = Served(), Future[None]()
-    with ThreadPoolExecutor(1) as thread, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        serving = thread.submit(runner.run, application.serve(started))
-        started.result(10)
-        yield application
-        application.call(application.go_on.set)
-        application.call(application.ended.set)
-        serving.result(10)
-
 
 POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA\r\n%b\r\n"
 BODIES = [(b"Content-Length: 4\r\n", b"body"), (b"Transfer-Encoding: chunked\r\n", b"4\r\nbody\r\n0\r\n\r\n")]
