@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 from channels.db import database_sync_to_async
+from django.db import transaction
 
 from durable.gateway.addresses import limit_key
 from durable.gateway.auth import require
 from durable.gateway.http import HttpConsumer, Problem, Request, Response, json_response, text_response
 from durable.gateway.problems import invalid
+from durable.models import AuditEntry
 
 from .headers import limit_headers
 from .logic import ALGORITHMS, MAX_LIMIT, MAX_WINDOW_SECONDS
@@ -54,7 +56,15 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
 class PolicyConsumer(HttpConsumer):
     """`/limiters/{policy}`: one policy. Never open: it decides over others' requests."""
 
-    requires = require("limiter", staff=True, always=True)
+    requires = require(
+        "limiter",
+        staff={
+            "GET": ("limiter.view_policy",),
+            "PUT": ("limiter.add_policy", "limiter.change_policy"),  # it may turn out to be either
+            "DELETE": ("limiter.delete_policy",),
+        },
+        always=True,
+    )
 
     async def get(self, request: Request) -> Response:
         """The policy."""
@@ -77,7 +87,7 @@ class PolicyConsumer(HttpConsumer):
         if body.name is not None and body.name != name:
             raise invalid("The name in the body is not the one in the path.", "/name")
         _check_algorithm(body.algorithm)
-        created = await database_sync_to_async(_write)(name, body)
+        created = await database_sync_to_async(_write)(request.principal.name, name, body)
         policy_changed(name)
         document = await database_sync_to_async(_read)(name)
         return json_response(document, 201 if created else 200)
@@ -85,7 +95,7 @@ class PolicyConsumer(HttpConsumer):
     async def delete(self, request: Request) -> Response:
         """Remove the policy. What was counted under it expires by itself."""
         name = policy_name(request)
-        if not await database_sync_to_async(_remove)(name):
+        if not await database_sync_to_async(_remove)(request.principal.name, name):
             if name in BUILT_IN:
                 raise Problem(409, "built_in", "A built-in policy can be replaced, not deleted.")
             raise _unknown(name)
@@ -250,20 +260,23 @@ def _read(name: str) -> dict[str, Any] | None:
     }
 
 
-def _write(name: str, body: PolicyBody) -> bool:
-    _, created = Policy.objects.update_or_create(
-        name=name,
-        defaults={
-            "algorithm": body.algorithm,
-            "limit": body.limit,
-            "window_seconds": body.window_seconds,
-            "burst": body.burst,
-            "shards": body.shards,
-        },
-    )
+@transaction.atomic
+def _write(who: str, name: str, body: PolicyBody) -> bool:
+    values: dict[str, Any] = {
+        "algorithm": body.algorithm,
+        "limit": body.limit,
+        "window_seconds": body.window_seconds,
+        "burst": body.burst,
+        "shards": body.shards,
+    }
+    AuditEntry.record(who, "policy.save", name=name, **values)
+    _, created = Policy.objects.update_or_create(name=name, defaults=values)
     return created
 
 
-def _remove(name: str) -> bool:
+@transaction.atomic
+def _remove(who: str, name: str) -> bool:
     deleted, _ = Policy.objects.filter(name=name).delete()
+    if deleted:
+        AuditEntry.record(who, "policy.delete", name=name)
     return deleted > 0

@@ -61,7 +61,9 @@ SCHEMAS: dict[str, Schema] = {
     },
 }
 
-_NOT_OPEN = "A policy always needs a token or the session of a staff user."
+_NOT_OPEN = (
+    "A policy always needs a token, or the session of a staff user who is permitted this in the admin."
+)
 
 PATHS: Paths = {
     "/api/v1/limiters/{policy}": {

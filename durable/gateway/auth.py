@@ -6,6 +6,7 @@ A revoked token therefore works for at most a second longer. Look-ups run in a t
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,9 @@ OPEN_SCOPES = frozenset({"counters", "limiter"})
 
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="api"')
 _MAX_TOKEN = 200
+
+StaffPermissions = str | Mapping[str, Sequence[str]]
+"""What a staff user must be permitted, e.g. "shop.view_order": one permission for all, or by method all that it needs."""
 
 
 def _find_token(text: str) -> Principal | None:
@@ -53,11 +57,11 @@ def forget_tokens() -> None:
 
 
 class Requirement:
-    """An `Authorizer`: a token with a scope, or where `staff` says so a staff session; see `require`."""
+    """An `Authorizer`: a token with a scope, or the session of a staff user with the permissions in `staff`; see `require`."""
 
     __slots__ = ("may_be_open", "scope", "staff")
 
-    def __init__(self, scope: str, *, staff: bool, may_be_open: bool) -> None:
+    def __init__(self, scope: str, *, staff: StaffPermissions | None, may_be_open: bool) -> None:
         self.scope = scope
         self.staff = staff
         self.may_be_open = may_be_open
@@ -69,8 +73,8 @@ class Requirement:
         if header is None:
             if is_open:
                 return ANYBODY
-            if self.staff:
-                user = await staff_user(request)
+            if self.staff is not None:
+                user = await staff_user(request, _permissions(self.staff, request.method))
                 if user is not None:
                     return user
             raise _unauthenticated("This needs an API token: Authorization: Bearer <token>.")
@@ -82,12 +86,12 @@ class Requirement:
         return principal
 
 
-def require(scope: str, *, staff: bool = False, always: bool = False) -> Requirement:
+def require(scope: str, *, staff: StaffPermissions | None = None, always: bool = False) -> Requirement:
     """Let in tokens with `scope`.
 
     Args:
         scope: e.g. "counters".
-        staff: a session of a staff user will do as well.
+        staff: a session of a staff user who has these permissions will do as well.
         always: also where the API is open.
     """
     return Requirement(scope, staff=staff, may_be_open=scope in OPEN_SCOPES and not always)
@@ -102,8 +106,12 @@ async def bearer(header: bytes) -> Principal | None:
     return await _tokens.get(token.decode("ascii"))
 
 
-async def staff_user(request: Request) -> Principal | None:
-    """The staff user whose session cookie came along, if any.
+def _permissions(staff: StaffPermissions, method: str) -> Sequence[str]:
+    return (staff,) if isinstance(staff, str) else staff["GET" if method == "HEAD" else method]
+
+
+async def staff_user(request: Request, permissions: Sequence[str]) -> Principal | None:
+    """The staff user whose session cookie came along, if any; raises a 403 Problem when they lack one of the permissions.
 
     A cookie travels with requests the user never meant, so an unsafe method must also carry an Origin; that it is
     this site's own has been checked by the consumer.
@@ -118,19 +126,22 @@ async def staff_user(request: Request) -> Principal | None:
     session = cookies.get(settings.SESSION_COOKIE_NAME)
     if session is None:
         return None
-    principal: Principal | None = await database_sync_to_async(_find_staff)(session.value)
+    principal: Principal | None = await database_sync_to_async(_find_staff)(session.value, permissions)
     if principal is not None and request.method not in ("GET", "HEAD") and b"origin" not in request.headers:
         raise Problem(403, "origin_required", "A request with a session cookie must carry an Origin header.")
     return principal
 
 
-def _find_staff(session_key: str) -> Principal | None:
+def _find_staff(session_key: str, permissions: Sequence[str]) -> Principal | None:
     engine: Any = import_module(settings.SESSION_ENGINE)
     request = HttpRequest()
     request.session = engine.SessionStore(session_key)
     user = get_user(request)
     if not (user.is_authenticated and user.is_active and user.is_staff):
         return None
+    for permission in permissions:
+        if not user.has_perm(permission):
+            raise Problem(403, "forbidden", f"Your account lacks the permission {permission}.")
     return Principal(f"user:{user.get_username()}", frozenset({"staff"}))
 
 

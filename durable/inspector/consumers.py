@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-from django.contrib.auth import get_user_model
 
 from durable.errors import (
     ArgumentError,
@@ -18,7 +17,7 @@ from durable.errors import (
     ValueRefusedError,
 )
 from durable.gateway.auth import require
-from durable.gateway.http import HttpConsumer, Principal, Problem, Request, Response, json_response
+from durable.gateway.http import HttpConsumer, Problem, Request, Response, json_response
 from durable.identity import ObjectId
 
 from .asking import aask
@@ -52,33 +51,10 @@ class Call(msgspec.Struct, forbid_unknown_fields=True):
 _NO_ARGUMENTS = Call()
 
 
-class StaffWith:
-    """Lets in tokens with the scope `objects`, and sessions of staff users who have a permission."""
-
-    def __init__(self, permission: str) -> None:
-        self._permission = permission
-        self._require = require("objects", staff=True)
-
-    async def __call__(self, request: Request) -> Principal:
-        """The request's principal; raises a 401 or 403 Problem."""
-        principal = await self._require(request)
-        if "objects" not in principal.scopes:
-            name = principal.name.removeprefix("user:")
-            if not await in_database(_is_permitted, name, self._permission):
-                raise Problem(403, "forbidden", f"Your account lacks the permission {self._permission}.")
-        return principal
-
-
-def _is_permitted(username: str, permission: str) -> bool:
-    users = get_user_model()._default_manager
-    user = users.filter(**{get_user_model().USERNAME_FIELD: username}).first()
-    return user is not None and user.has_perm(permission)
-
-
 class ObjectsConsumer(HttpConsumer):
     """`/objects`: the objects that have storage, in order of class, name and id."""
 
-    requires = StaffWith(VIEW)
+    requires = require("objects", staff=VIEW)
 
     async def get(self, request: Request) -> Response:
         """One page, with `class`, `prefix`, `cursor` and `limit`."""
@@ -100,7 +76,7 @@ class ObjectsConsumer(HttpConsumer):
 class ObjectConsumer(HttpConsumer):
     """`/objects/{class}/{name}`: one object, which is not woken."""
 
-    requires = StaffWith(VIEW)
+    requires = require("objects", staff=VIEW)
 
     async def get(self, request: Request) -> Response:
         """State, owner, epoch, sockets, alarm, size and queue; an object that does not exist is `absent`."""
@@ -111,7 +87,7 @@ class ObjectConsumer(HttpConsumer):
 class ExportConsumer(HttpConsumer):
     """`/objects/{class}/{name}/export`: the object as a plain SQLite file."""
 
-    requires = StaffWith(VIEW_CONTENTS)
+    requires = require("objects", staff=VIEW_CONTENTS)
 
     async def get(self, request: Request) -> Response:
         """The file; 404 when nothing is stored, 413 when it is larger than one answer should be."""
@@ -133,7 +109,7 @@ class ExportConsumer(HttpConsumer):
 class CallConsumer(HttpConsumer):
     """`/objects/{class}/{name}/call/{method}`: call a method as code does."""
 
-    requires = StaffWith(OPERATE)
+    requires = require("objects", staff=OPERATE)
     max_body = MAX_CALL_BYTES
 
     async def post(self, request: Request) -> Response:
@@ -163,7 +139,7 @@ class CallConsumer(HttpConsumer):
 class WorkersConsumer(HttpConsumer):
     """`/workers`: the processes that own objects."""
 
-    requires = StaffWith(VIEW)
+    requires = require("objects", staff=VIEW)
 
     async def get(self, request: Request) -> Response:
         """All of them."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import re_path
 
@@ -33,7 +33,9 @@ class Counters(Who):
 
 
 class Policies(Who):
-    requires = require("limiter", staff=True, always=True)
+    requires = require(
+        "limiter", staff={"GET": ["limiter.view_policy"], "PUT": ["limiter.change_policy"]}, always=True
+    )
 
 
 class Objects(Who):
@@ -131,9 +133,18 @@ async def session_of(user: User) -> dict[str, str]:
     return {"cookie": f"theme=dark; sessionid={await database_sync_to_async(login)()}"}
 
 
+async def staff(name: str, *permissions: str) -> User:
+    def make() -> User:
+        user = User.objects.create_user(name, is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        return user
+
+    made: User = await database_sync_to_async(make)()
+    return made
+
+
 async def test_a_staff_session_manages_policies_from_our_own_pages(http: httpx.AsyncClient) -> None:
-    staff = await database_sync_to_async(User.objects.create_user)("ann", is_staff=True)
-    cookie = await session_of(staff)
+    cookie = await session_of(await staff("ann", "view_policy", "change_policy"))
     assert (await http.get("/policies", headers=cookie)).json()["name"] == "user:ann"
     assert (await http.put("/policies", headers=cookie)).json()["code"] == "origin_required"
     assert (await http.put("/policies", headers={**cookie, "origin": "http://localhost"})).status_code == 200
@@ -141,6 +152,20 @@ async def test_a_staff_session_manages_policies_from_our_own_pages(http: httpx.A
         await http.put("/policies", headers={**cookie, "origin": "http://evil.example"})
     ).status_code == 403
     assert (await http.get("/counters", headers=cookie)).status_code == 401
+
+
+async def test_a_staff_session_opens_what_its_permissions_say(http: httpx.AsyncClient) -> None:
+    origin = {"origin": "http://localhost"}
+    viewer = {**await session_of(await staff("ann", "view_policy")), **origin}
+    assert [(await http.request(m, "/policies", headers=viewer)).status_code for m in ("GET", "HEAD")] == [
+        200
+    ] * 2
+    refused = await http.put("/policies", headers=viewer)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    nobody = {**await session_of(await staff("bob")), **origin}
+    assert [(await http.request(m, "/policies", headers=nobody)).status_code for m in ("GET", "PUT")] == [
+        403
+    ] * 2
 
 
 @pytest.mark.parametrize("flags", [{"is_staff": False}, {"is_staff": True, "is_active": False}])

@@ -6,7 +6,10 @@ from typing import Any
 import httpx
 import pytest
 from channels.db import database_sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
 
+from durable.models import AuditEntry
 from durable.testing import LocalObjects
 from limiter.models import Policy
 from limiter.policies import forget_policies
@@ -93,6 +96,39 @@ async def test_bad_policy_names_are_refused(
 async def test_policies_are_never_open(http: httpx.AsyncClient) -> None:
     for method in ("GET", "PUT", "DELETE"):
         assert (await http.request(method, f"{LIMITERS}/demo")).status_code == 401
+
+
+async def test_staff_without_permissions_change_no_policy(http: httpx.AsyncClient, login: str) -> None:
+    def sign_in() -> str:
+        client = Client()
+        client.force_login(User.objects.create_user("trainee", is_staff=True))
+        return client.cookies["sessionid"].value
+
+    session = {
+        "cookie": f"sessionid={await database_sync_to_async(sign_in)()}",
+        "origin": "http://localhost",
+    }
+    body = {"limit": 1_000_000, "window_seconds": 1}
+    answers = [
+        await http.get(login, headers=session),
+        await http.put(login, json=body, headers=session),
+        await http.delete(login, headers=session),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert await database_sync_to_async(Policy.objects.get)(limit=5)
+
+
+async def test_changes_of_policies_are_in_the_audit_log(
+    http: httpx.AsyncClient, login: str, token: dict[str, str]
+) -> None:
+    await http.delete(login, headers=token)
+    await http.delete(login, headers=token)  # there is none any more
+    entries = await database_sync_to_async(lambda: list(AuditEntry.objects.order_by("id")))()
+    assert [(entry.what, entry.name, entry.who[:6]) for entry in entries] == [
+        ("policy.save", "login", "token:"),
+        ("policy.delete", "login", "token:"),
+    ]
+    assert entries[0].details["limit"] == 5
 
 
 async def test_checks_need_a_token_unless_open(http: httpx.AsyncClient, login: str, settings: Any) -> None:
