@@ -21,7 +21,7 @@ from durable.cluster.endpoint import Endpoint
 from durable.cluster.owners import RedisOwners
 from durable.cluster.processes import identify_self
 from durable.cluster.reaper import GatewayReaper
-from durable.cluster.redis import Notice, RedisCluster, RedisUnavailableError, WorkerSession
+from durable.cluster.redis import COMMAND_SECONDS, Notice, RedisCluster, RedisUnavailableError, WorkerSession
 from durable.cluster.router import Router
 from durable.cluster.session import SessionKeeper
 from durable.cluster.sweeper import AlarmSweeper
@@ -215,7 +215,13 @@ class Incarnation:
             expired=expired,
         )
         self._poller = AlarmPoller(redis, clocks.now, self._is_mine, self.host.wake_for_alarm)
-        self._reaper = GatewayReaper(redis, self._router, self._is_mine)
+        self._reaper = GatewayReaper(
+            redis,
+            self._router,
+            self._is_mine,
+            is_linked=self._endpoint.is_linked,
+            patience=conf.lease_renew + 2 * COMMAND_SECONDS,
+        )
         self._sweeper = AlarmSweeper(redis, conf.data_dir / OBJECTS, worker_id, clocks.now)
         self._polling: list[asyncio.Task[None]] = []
 

@@ -132,9 +132,8 @@ class Endpoint:
 
     def send(self, gateway: str, message: Effects) -> None:
         """Send effects to a gateway; kept for some seconds when its link is not there (yet)."""
-        link = self._links.get(gateway)
-        if link is not None and link.is_open:
-            link.send(message)
+        if self.is_linked(gateway):
+            self._links[gateway].send(message)
             return
         now = time.monotonic()
         kept = self._kept.setdefault(gateway, deque(maxlen=MAX_KEPT))
@@ -144,6 +143,11 @@ class Endpoint:
                 items.popleft()
             if not items:
                 del self._kept[other]
+
+    def is_linked(self, gateway: str) -> bool:
+        """Whether a gateway has an open link here."""
+        link = self._links.get(gateway)
+        return link is not None and link.is_open
 
     async def last_auto_response(self, gateway: str, target: Target, socket: str) -> int | None:
         """When the gateway last answered on a socket in the object's place: ms since the epoch, or None for never.

@@ -2,12 +2,16 @@
 
 A gateway's entry in Redis lists the objects of which it holds sockets. When its session is gone, one worker (the one that placement
 gives the gateway to) tells each of those objects, through their owners.
+
+That a session is gone does not say that the gateway is: after an outage of Redis everybody's has expired, and workers come back sooner
+than gateways. So a gateway with a link to this worker lives, and others have the time to come back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from durable.core.envelope import Reply, Vanished
@@ -30,12 +34,28 @@ class GatewayReaper:
         redis: knows which live, and what they hold.
         router: the way to the objects.
         is_mine: whether placement gives a gateway (by id) to this worker.
+        is_linked: whether a gateway has a link to this worker.
+        patience: seconds that a gateway must have been missed for: enough to renew its session once more.
+        clock: growing seconds.
     """
 
-    def __init__(self, redis: RedisCluster, router: Router, is_mine: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        redis: RedisCluster,
+        router: Router,
+        is_mine: Callable[[str], bool],
+        *,
+        is_linked: Callable[[str], bool],
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._redis = redis
         self._router = router
         self._is_mine = is_mine
+        self._is_linked = is_linked
+        self._patience = patience
+        self._clock = clock
+        self._missed_since: dict[str, float] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -44,21 +64,29 @@ class GatewayReaper:
             try:
                 await self.look()
             except RedisUnavailableError as error:
+                self._missed_since.clear()  # gateways cannot renew either
                 log.warning("dead gateways cannot be looked for: %s", error)
 
     async def look(self) -> None:
         """Tell the objects of gateways that have died."""
         holding = await self._redis.holding_gateways()
-        if not holding:
-            return
-        live = {session.gateway for session in await self._redis.list_gateways()}
-        for gateway in holding:
-            if gateway not in live and self._is_mine(gateway):
+        live = {session.gateway for session in await self._redis.list_gateways()} if holding else set()
+        now, before = self._clock(), self._missed_since
+        self._missed_since = {
+            gateway: before.get(gateway, now)
+            for gateway in holding
+            if gateway not in live and not self._is_linked(gateway)
+        }
+        for gateway, since in list(self._missed_since.items()):
+            if now - since >= self._patience and self._is_mine(gateway):
                 await self._bury(gateway)
 
     async def _bury(self, gateway: str) -> None:
         log.warning("gateway %s has died; its sockets are closed", gateway)
-        while references := await self._redis.held_by(gateway, AT_ONCE):
+        while not self._is_linked(gateway):
+            references = await self._redis.held_by(gateway, AT_ONCE)
+            if not references:
+                return
             told = await asyncio.gather(*(self._tell(gateway, reference) for reference in references))
             heard = [reference for reference, done in zip(references, told, strict=True) if done]
             if not heard:

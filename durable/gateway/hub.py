@@ -25,6 +25,7 @@ from .outgoing import Outgoing
 log = logging.getLogger(__name__)
 
 MAX_UNANSWERED = 256  # frames of one socket on their way to the object; beyond, the client is not read
+ATTACH_AT_ONCE = 50  # objects that are woken to hear which of their sockets are here
 TRY_AGAIN, INTERNAL = 1013, 1011
 
 
@@ -208,6 +209,21 @@ class Hub:
             for socket in list(held.sockets.values()):
                 socket.close(code, reason)
 
+    async def attach_all(self) -> None:
+        """Say anew which sockets are here, to Redis and to every object: they may have taken this gateway for dead."""
+        objects = list(self._objects.values())
+        for held in objects:
+            self.holding_changed(f"{held.channel.target.key}:{held.channel.target.id}", True)
+        for position in range(0, len(objects), ATTACH_AT_ONCE):
+            batch = [held.channel.target for held in objects[position : position + ATTACH_AT_ONCE]]
+            await asyncio.gather(
+                *(
+                    self.router.wake(ObjectId(target.key, target.id, target.name))
+                    for target in batch
+                    if target.id in self._objects
+                )
+            )
+
     # -- what objects want done
 
     def apply(self, effects: Effects) -> None:
@@ -241,6 +257,11 @@ class Hub:
                 socket = held.sockets.get(socket_id)
                 if socket is not None:
                     socket.close(code, reason)
+            case ("unknown", sockets):
+                for socket_id in sockets:
+                    socket = held.sockets.get(socket_id)
+                    if socket is not None and socket.accepted:  # else its opening has yet to reach the object
+                        socket.close(1012, "connect again")
             case ("auto", request, response):
                 held.auto = None if request is None else (request, response or "")
             case ("asleep",):

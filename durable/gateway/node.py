@@ -11,6 +11,7 @@ import uuid
 
 from durable.client import ClusterClient, home
 from durable.cluster.redis import GatewaySession, RedisUnavailableError
+from durable.cluster.session import RETRY_SECONDS
 from durable.conf import DurableSettings, durable_settings
 
 from .hub import Hub
@@ -45,6 +46,7 @@ class GatewayNode:
         self._noting: asyncio.Task[None] | None = None
         self._session = GatewaySession(me, os.getpid(), socket.gethostname())
         self._renewing: asyncio.Task[None] | None = None
+        self._attaching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Join the cluster. Raises RedisUnavailableError."""
@@ -79,19 +81,33 @@ class GatewayNode:
             self._noting = None
 
     async def _renew(self) -> None:
+        redis, ttl = self.client.redis, self._conf.lease_ttl
+        registered = True
+        wait = self._conf.lease_renew
         while True:
-            await asyncio.sleep(self._conf.lease_renew)
+            await asyncio.sleep(wait)
             try:
-                if not await self.client.redis.renew_gateway(self._session, self._conf.lease_ttl):
+                registered = registered and await redis.renew_gateway(self._session, ttl)
+                if not registered:
                     # A gateway owns nothing, so it may come back under its old id: its sockets are still here.
-                    await self.client.redis.register_gateway(self._session, self._conf.lease_ttl)
+                    await redis.register_gateway(self._session, ttl)
+                    registered = True
+                    self._attach_again()
+                wait = self._conf.lease_renew
             except RedisUnavailableError as error:
                 log.warning("this gateway's session could not be renewed: %s", error)
+                wait = RETRY_SECONDS
+
+    def _attach_again(self) -> None:
+        if self._attaching is not None:
+            self._attaching.cancel()
+        self._attaching = asyncio.create_task(self.hub.attach_all())
 
     async def close(self) -> None:
         """Leave the cluster, after the objects have heard which sockets are gone."""
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for task in (self._renewing, self._attaching):
+            if task is not None:
+                task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await self.hub.emptied.wait()

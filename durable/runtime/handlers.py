@@ -179,13 +179,19 @@ def gateway_vanished_event(request: Vanished, answer: Answer) -> Event:
 
 
 def attach_event(request: Attach, gateway: str, answer: Answer) -> Event:
-    """A gateway says which of the object's sockets it holds: those it does not hold have vanished."""
+    """A gateway says which of the object's sockets it holds: those it does not hold have vanished.
+
+    It is told which of them the object does not know (it took the gateway for dead), so that their clients come back.
+    """
 
     async def run(activation: Activation) -> bytes | None:
         held = set(request.sockets)
         for ws in activation.sockets:
             if ws.gateway == gateway and ws.id not in held:
                 activation.offer_first(vanished_event(ws.id))
+        unknown = [socket for socket in request.sockets if activation.sockets.get(socket) is None]
+        if unknown:
+            activation.effect(gateway, ("unknown", unknown))
         auto = activation.auto_response()
         if auto is not None:
             activation.effect(gateway, ("auto", *auto))

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from durable.cluster.reaper import LOOK_SECONDS
+from durable.core.envelope import Vanished
 from rooms.objects import DemoChat
 from tests.running_service import RunningService
 
@@ -96,3 +99,36 @@ async def test_W6_the_sockets_of_a_killed_gateway_are_closed_also_while_their_ob
         return shown["sockets"] == 0
 
     await until(empty, within=40)
+
+
+async def test_W8_a_gateway_whose_session_is_lost_again_and_again_keeps_its_sockets(
+    service: RunningService,
+) -> None:
+    async with chat(service, "lively") as alice, chat(service, "lively") as bob:
+        async with objects_of(service) as client:
+            begun = time.monotonic()
+            while time.monotonic() - begun < 3 * LOOK_SECONDS:
+                for session in await client.redis.list_gateways():
+                    await client.redis.end_gateway(session.gateway)
+        await say(alice, "are you there?")
+        assert await hear(bob) == "are you there?"
+        await say(bob, "yes")
+        assert await hear(alice) == "yes"
+
+
+async def test_W6_sockets_that_their_object_takes_for_vanished_are_closed_when_the_gateway_is_back(
+    service: RunningService,
+) -> None:
+    object_id = DemoChat.namespace.id_from_name("mistaken")
+    async with chat(service, "mistaken") as alice, objects_of(service) as client:
+        gateways = [session.gateway for session in await client.redis.list_gateways()]
+        channel = client.router.channel(object_id)
+        for gateway in gateways:
+            heard = asyncio.get_running_loop().create_future()
+            client.router.post(channel, Vanished(0, channel.target, gateway), heard.set_result)
+            await heard
+        for gateway in gateways:
+            await client.redis.end_gateway(gateway)
+        async with asyncio.timeout(20):
+            await alice.wait_closed()
+        assert alice.close_code == 1012

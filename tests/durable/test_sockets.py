@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from durable import RemoteError
+from durable.core.envelope import Vanished
 from durable.errors import DurableError, SocketError, UnavailableError
 from durable.testing import LocalObjects
+from durable.testing.gateway import LocalGateway
 from tests.durable.lab import HOOKS, Lab, SmallLab, do, get, lab, put
 
 
@@ -349,6 +351,41 @@ async def test_W6_a_gateway_that_died_takes_its_sockets_along(local: LocalObject
     stays = await local.connect(lab())
     assert closes == [1006]
     assert await do(lab(), lambda obj: [ws.id for ws in obj.ctx.get_web_sockets()]) == [stays.id]
+
+
+async def take_for_dead(local: LocalObjects, gateway: LocalGateway) -> None:
+    """Let the object believe that a gateway has died which still lives."""
+    heard = asyncio.get_running_loop().create_future()
+    channel = gateway.router.channel(lab().id)
+    gateway.router.post(channel, Vanished(0, channel.target, gateway.hub.gateway), heard.set_result)
+    await heard
+    await local.settle()
+
+
+async def test_W6_a_gateway_that_was_taken_for_dead_closes_what_its_objects_do_not_know(
+    local: LocalObjects,
+) -> None:
+    closes = []
+    HOOKS["close"] = lambda obj, ws, code, reason, clean: closes.append(code)
+    gateway = await local.add_gateway()
+    deaf = await local.connect(lab())
+    await take_for_dead(local, gateway)
+    known = await local.connect(lab())
+    await gateway.hub.attach_all()
+    assert await deaf.closed() == 1012
+    assert closes == [1006]
+    assert known.is_open
+
+
+async def test_W3_a_socket_that_opens_while_its_gateway_comes_back_is_not_closed(local: LocalObjects) -> None:
+    gateway = await local.add_gateway()
+    await local.connect(lab())
+    attached = asyncio.create_task(gateway.hub.attach_all())
+    opening = await local.connect(lab())
+    await attached
+    await local.crash()  # Attach comes before the opening that is repeated
+    await lab().value()
+    assert opening.is_open
 
 
 async def test_W6_a_socket_lost_during_a_takeover_gets_its_close_event(local: LocalObjects) -> None:

@@ -1,0 +1,107 @@
+"""Gateways that are taken for dead: those without a session and without a link, when they have had the time to come back."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from durable.cluster.channel import Channel, Outcome
+from durable.cluster.reaper import GatewayReaper
+from durable.cluster.redis import GatewaySession, RedisCluster
+from durable.cluster.router import Router
+from durable.core.envelope import Reply, Request, Target, Vanished
+from durable.identity import ObjectId
+from durable.service.rundir import runtime_directory
+from durable.service.valkey import Valkey
+from rooms.objects import DemoChat
+
+GATEWAY = GatewaySession("gateway-1", os.getpid(), "test")
+ROOM = DemoChat.namespace.id_from_name("room")
+PATIENCE = 7.0
+
+
+class Told:
+    """In a router's place: answers for the objects, and remembers which were told that a gateway vanished."""
+
+    def __init__(self) -> None:
+        self.objects: list[str] = []
+
+    def channel(self, object_id: ObjectId) -> Channel:
+        return Channel(Target(object_id.class_key, str(object_id), object_id.name))
+
+    def post(self, channel: Channel, request: Request, done: Outcome) -> None:
+        assert isinstance(request, Vanished)
+        assert request.gateway == GATEWAY.gateway
+        self.objects.append(channel.target.id)
+        done(Reply(0, None))
+
+
+class Ground:
+    """A reaper on a real Redis, a gateway that holds a socket, and time that the test moves."""
+
+    def __init__(self, redis: RedisCluster) -> None:
+        self.redis = redis
+        self.now = 0.0
+        self.linked = False
+        self.told = Told()
+        self.reaper = GatewayReaper(
+            redis,
+            cast(Router, self.told),
+            lambda gateway: True,
+            is_linked=lambda gateway: self.linked,
+            patience=PATIENCE,
+            clock=lambda: self.now,
+        )
+
+    async def look_for(self, seconds: float) -> None:
+        """Let the reaper look every two seconds."""
+        for _ in range(int(seconds / 2)):
+            await self.reaper.look()
+            self.now += 2
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(tmp_path, runtime_directory(tmp_path))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def ground(valkey: Valkey) -> AsyncIterator[Ground]:
+    redis = RedisCluster(valkey.url)
+    await redis.register_gateway(GATEWAY, 60)
+    await redis.gateway_holds(GATEWAY.gateway, [f"DemoChat:{ROOM}"])
+    yield Ground(redis)
+    await redis.close()
+
+
+async def test_W6_the_objects_of_a_gateway_that_does_not_come_back_are_told(ground: Ground) -> None:
+    await ground.redis.end_gateway(GATEWAY.gateway)
+    await ground.look_for(6)
+    assert ground.told.objects == []
+    await ground.look_for(6)
+    assert ground.told.objects == [str(ROOM)]
+    assert await ground.redis.holding_gateways() == []
+
+
+async def test_W6_a_gateway_that_comes_back_in_time_is_not_buried(ground: Ground) -> None:
+    for _ in range(3):
+        await ground.redis.end_gateway(GATEWAY.gateway)
+        await ground.look_for(6)
+        await ground.redis.register_gateway(GATEWAY, 60)
+        await ground.look_for(2)
+    assert ground.told.objects == []
+
+
+async def test_W6_a_gateway_with_a_link_lives_whatever_redis_says(ground: Ground) -> None:
+    await ground.redis.end_gateway(GATEWAY.gateway)
+    ground.linked = True
+    await ground.look_for(60)
+    assert ground.told.objects == []
+    ground.linked = False
+    await ground.look_for(12)
+    assert ground.told.objects == [str(ROOM)]
