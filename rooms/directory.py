@@ -1,6 +1,7 @@
 """Titles by slug for sockets: looked up off the event loop, remembered for a few seconds.
 
-A room that was just made is found at once, since nobody can have asked for its slug before; one that was deleted is forgotten in time.
+A room that was just made is found at once, since nobody can have asked for its slug before; one that was deleted is forgotten in time,
+and refuses by itself meanwhile.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The durable objects of this app: `Room`, and `DemoChat`, the tutorial's chat.
 
-Neither keeps anything in memory: who is here is in the sockets' attachments, the rest in the database, so a room that slept, moved or
+Neither has anything in memory only: who is here is in the sockets' attachments, the rest in the database, so a room that slept, moved or
 crashed goes on where it was. A refused frame raises `FrameError` before anything is written.
 """
 
@@ -23,6 +23,11 @@ from .markdown import to_html
 from .protocol import FrameError, render
 
 HEARTBEAT_MS = 30_000
+DELETED = "deleted"
+FORGET_MS = 60_000
+"""How long a deleted room remembers that it is: longer than a gateway may still believe in it, and an opening be on its way."""
+
+GONE = 4404, "this room was deleted"
 LIMITS = {
     "text": protocol.MAX_TEXT,
     "elements": protocol.MAX_ELEMENTS_PER_FRAME,
@@ -72,10 +77,24 @@ class Room(Beating):
     migrations = (chat.SCHEMA + board.SCHEMA,)
     web_socket_error = render("error", code="internal", message="That did not work. It is tried again.")
 
+    async def start(self) -> None:
+        """Know whether the room has been deleted."""
+        self._deleted = bool(self.ctx.storage.get(DELETED))
+
+    async def alarm(self, info: Any) -> None:
+        """Beat; or forget the last of a deleted room, its file too, when nobody can believe in it any more."""
+        if self._deleted:
+            self.ctx.storage.delete_all()
+        else:
+            await super().alarm(info)
+
     # --- sockets -----------------------------------------------------------------------------------
 
     async def web_socket_connect(self, ws: WebSocket) -> None:
         """Let a person in: they get everything they miss, the others hear of them if it is their first socket."""
+        if self._deleted:
+            ws.close(*GONE)
+            return
         me = _identity(ws)
         tag = _tag(me["user_id"])
         tabs = self.ctx.get_web_sockets(tag)
@@ -98,6 +117,8 @@ class Room(Beating):
 
     async def web_socket_message(self, ws: WebSocket, message: str | bytes) -> None:
         """Handle one frame; one that is refused has no effect but an error frame to its sender."""
+        if self._deleted:  # it was on its way when the socket was closed
+            return
         try:
             self._handle(ws, protocol.parse(message))
         except FrameError as error:
@@ -105,6 +126,8 @@ class Room(Beating):
 
     async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
         """Tell the others when a person's last socket is gone."""
+        if self._deleted:
+            return
         others = self._others(ws)
         if not others:
             self.ctx.storage.delete_alarm()
@@ -124,9 +147,12 @@ class Room(Beating):
     async def close_room(self) -> None:
         """Forget everything that was said and drawn, and send everybody away: the room has been deleted."""
         for ws in self.ctx.get_web_sockets():
-            ws.close(4404, "this room was deleted")
+            ws.close(*GONE)
         for table in ("messages", "elements", "board"):
             self.ctx.storage.sql.exec(f"DELETE FROM {table}")
+        self.ctx.storage.put(DELETED, True)
+        self.ctx.storage.set_alarm(self.ctx.now() + FORGET_MS)
+        self._deleted = True
 
     # --- frames ------------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ class Client:
     async def send(self, frame: Any) -> None:
         await self._socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
+    def post(self, frame: Any) -> None:
+        """Send without waiting."""
+        self._socket.post(json.dumps(frame))
+
     async def close(self) -> None:
         await self._socket.close()
 
@@ -80,6 +84,9 @@ class Stage:
 
     def is_active(self) -> bool:
         return self._local.is_active(self._stub)
+
+    def has_file(self) -> bool:
+        return self._local.has_file(self._stub)
 
     async def evict(self) -> None:
         await self._local.evict(self._stub)

@@ -1,5 +1,6 @@
 """A room as its sockets see it: welcome, chat, drawing, presence, people, heartbeats, and all of it after sleep and crashes."""
 
+import asyncio
 import json
 
 import pytest
@@ -426,4 +427,31 @@ async def test_a_deleted_room_is_empty_and_sends_everybody_away(room):
     assert alice.closed == 4404
     await alice.close()
     assert await room.call("summary") == {"seq": 0, "messages": 0, "elements": 0, "people": 0}
+
+
+async def test_nobody_can_enter_a_deleted_room_or_post_into_it(room):
+    alice = await room.connect(ALICE)
+    await alice.send({"type": "chat", "id": "c1", "text": "x"})
+    closing = asyncio.create_task(room.call("close_room"))
+    await asyncio.sleep(0)  # the call is on its way
+    alice.post({"type": "chat", "id": "c2", "text": "still here"})
+    await closing
+    bob = await room.connect(BOB)
+    await room.evict()
+    cleo = await room.connect(CLEO)
+    assert [bob.closed, cleo.closed] == [4404, 4404]
+    assert await room.call("summary") == {"seq": 0, "messages": 0, "elements": 0, "people": 0}
+
+
+async def test_S4_a_deleted_room_loses_its_file(room):
+    alice, bob = await room.connect(ALICE), await room.connect(BOB)
+    await alice.send({"type": "chat", "id": "c", "text": "x"})
+    await bob.send({"type": "draw", "id": "d", "elements": [shape("a")]})
+    await room.call("close_room")
+    for gone in (alice, bob):
+        await gone.close()
+    assert (await room.connect(CLEO)).closed == 4404
+    await room.advance_to_alarm(within=60_000)
+    await room.evict()
+    assert not room.has_file()
     assert room.next_alarm() is None
