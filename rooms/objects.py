@@ -229,6 +229,7 @@ class Room(Beating):
         if messages is None:
             messages = _newest_that_fit(self._log.newest(protocol.SNAPSHOT_MESSAGES))
             since = 0
+        older = bool(messages) and bool(self._log.before(messages[0].seq, 1))
         elements, rest = self._elements(mode, Place(since))
         head = {
             "you": {**public(me), "guest": me["guest"]},
@@ -236,6 +237,7 @@ class Room(Beating):
             "title": str(ws.user.get("title", "")),
             "seq": seq,
             "mode": mode,
+            "older": older,
             "limits": LIMITS,
         }
         chunks = list(protocol.parts([message.to_json() for message in messages], elements))

@@ -62,6 +62,7 @@ async def test_an_empty_room_welcomes_with_a_snapshot(room):
         "title": "Plans",
         "seq": 0,
         "mode": "snapshot",
+        "older": False,
         "messages": [],
         "elements": [],
         "complete": True,
@@ -69,6 +70,21 @@ async def test_an_empty_room_welcomes_with_a_snapshot(room):
             "text": 4000, "elements": 500, "frame": 262144, "element": 131072, "board_elements": 5000, "history": 50,
         },
     }  # fmt: skip
+
+
+async def test_a_welcome_says_whether_there_are_older_messages(room):
+    alice = await room.connect(ALICE)
+    for number in range(100):
+        await alice.send({"type": "chat", "id": f"c{number}", "text": "word " * 300})
+    whole = (await room.connect(BOB)).take()
+    assert len(whole) > 2  # the first frame has but a part of the hundred
+    assert whole[0]["older"] is False
+    await alice.send({"type": "chat", "id": "c100", "text": "one more"})
+    assert (await room.connect(BOB)).take()[0]["older"] is True
+    assert (await room.connect(BOB, since=40)).take()[0]["older"] is True
+    alice.take()
+    await alice.send({"type": "sync", "since": 0})
+    assert alice.take()[0]["older"] is True
 
 
 async def test_a_message_reaches_everybody_else_and_is_acknowledged(room):
