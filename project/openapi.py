@@ -18,7 +18,8 @@ Counters, rate limits and rooms, each kept by one durable object.
 
 Bodies are JSON. Refusals are `application/problem+json` (RFC 9457); `code` is meant for programs. A token goes into
 `Authorization: Bearer <token>`; `manage.py api_token create NAME --scopes ...` makes one. Every answer carries
-`X-Request-ID`: the caller's own, or a new one. A 503 with `Retry-After` means that nothing was done and may be repeated."""
+`X-Request-ID`: the caller's own, or a new one. A 503 with `Retry-After` means that nothing was done and may be repeated;
+without it, nobody knows whether it was done."""
 
 _TAG = "Service"
 

@@ -85,12 +85,18 @@ _TABLE: dict[type[DurableError], tuple[int, str]] = {
         500,
         "What this object has stored is damaged. An operator can restore it from a copy.",
     ),
-    OverloadedError: (503, "Too busy at the moment; nothing was done. Try again shortly."),
-    MemoryLimitError: (507, "The operation took too much memory and was undone."),
-    EventTimeoutError: (504, "The operation took too long and was undone."),
+    OverloadedError: (503, "Too busy at the moment."),
+    MemoryLimitError: (507, "The operation took too much memory."),
+    EventTimeoutError: (504, "The operation took too long."),
     ReentrantCallError: (500, "The operation called itself through other objects."),
 }
 
+_WITHOUT_EFFECT = {
+    503: " Nothing was done; try again shortly.",
+    504: " It was undone.",
+    507: " It was undone.",
+}
+_UNKNOWN_EFFECT = " It is not known whether this was done."
 _RETRY_SECONDS = 1
 
 
@@ -98,7 +104,8 @@ def problem_from(error: DurableError, declared: dict[str, tuple[int, str]] | Non
     """What a client is told of a runtime error.
 
     `declared` maps class names of `ObjectError` subclasses to (status, code). Only such errors show their own
-    text and fields; of all others the client learns the code and nothing else.
+    text and fields; of all others the client learns the code and nothing else. Only what has certainly not been done is
+    to be tried again.
     """
     if isinstance(error, ObjectError):  # raised in this very process
         error = RemoteError(type(error).__name__, error.message, error.fields, declared=True)
@@ -116,8 +123,11 @@ def problem_from(error: DurableError, declared: dict[str, tuple[int, str]] | Non
     else:
         status, detail = 500, "The request could not be completed."
         if error.retryable:
-            status, detail = 503, "The object is not available at the moment. Try again shortly."
-    headers = [retry_after(_RETRY_SECONDS)] if status == 503 else []
+            status, detail = 503, "The object is not available at the moment."
+    undone = error.delivered == "no"
+    if status in _WITHOUT_EFFECT:
+        detail += _WITHOUT_EFFECT[status] if undone else _UNKNOWN_EFFECT
+    headers = [retry_after(_RETRY_SECONDS)] if status == 503 and undone else []
     extensions: dict[str, Any] = {"delivered": error.delivered} if status >= 500 else {}
     return Problem(status, error.code, detail, headers=headers, **extensions)
 

@@ -19,6 +19,7 @@ from durable.errors import (
     OverloadedError,
     RemoteError,
     StorageError,
+    UnavailableError,
 )
 from durable.gateway.bodies import Int64, decode_json
 from durable.gateway.http import (
@@ -314,7 +315,11 @@ async def test_a_sane_request_id_is_kept(given: str, kept: bool) -> None:
     ("error", "status", "code"),
     [
         (OverloadedError("queue of 1000"), 503, "overloaded"),
+        (OverloadedError("a repeat", delivered="unknown"), 503, "overloaded"),
         (ObjectResetError("gone"), 503, "object_reset"),
+        (UnavailableError("no worker"), 503, "unavailable"),
+        (UnavailableError("no worker", delivered="unknown"), 503, "unavailable"),
+        (EventTimeoutError("in a task", delivered="unknown"), 504, "event_timeout"),
         (EventTimeoutError("30 s"), 504, "event_timeout"),
         (StorageError("secret path"), 500, "storage_error"),
         (RemoteError("KeyError", "secret"), 500, "remote_error"),
@@ -328,7 +333,11 @@ async def test_errors_become_problems(error: Exception, status: int, code: str) 
         answer = await http.get("/echo/a")
     document = assert_problem(answer, status, code)
     assert "secret" not in answer.text
-    assert ("retry-after" in answer.headers) is (status == 503)
+    assert ("retry-after" in answer.headers) is (status == 503 and document["delivered"] == "no")
+    if status in (503, 504):
+        known = "not known" not in document["detail"]
+        assert known is (document["delivered"] == "no")
+        assert ("undone" in document["detail"] or "Nothing was done" in document["detail"]) is known
     if code == "too_high":
         assert document["detail"] == "over the top"
         assert document["max"] == 3
