@@ -4,6 +4,7 @@ import logging
 from functools import partial
 
 from asgiref.sync import async_to_sync
+from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
@@ -12,14 +13,27 @@ from django.utils.html import format_html
 
 from durable import DurableError
 
-from .models import RoomEntry
+from .models import RoomEntry, clean_title
 from .objects import Room
 
 logger = logging.getLogger(__name__)
 
 
+class RoomEntryForm(forms.ModelForm):
+    class Meta:
+        model = RoomEntry
+        fields = ["title"]
+
+    def clean_title(self) -> str:
+        try:
+            return clean_title(self.cleaned_data["title"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
 @admin.register(RoomEntry)
 class RoomEntryAdmin(admin.ModelAdmin):
+    form = RoomEntryForm
     list_display = ("title", "slug", "created_at", "created_by", "open_link")
     search_fields = ("title", "slug")
     readonly_fields = ("slug", "created_at", "created_by")

@@ -8,8 +8,9 @@ Everything is rendered once, by the server.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
-from html import escape
+from html import escape, unescape
 from urllib.parse import urlsplit
 
 import nh3
@@ -115,15 +116,31 @@ _PLAIN = re.compile(r"[^\W\d_](?:[^\W_]|[ ,!?']|\.(?= |\Z))*(?<! )")
 """A line of words, in which no character means anything in Markdown, HTML or an address: most of what people write."""
 
 
+_TAG = re.compile(r"<[^>]*>")
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+
+
 def to_html(text: str) -> str:
-    """Render one chat message; the result is safe to insert into a page. What is mostly markup is shown as it was typed."""
+    """Render one chat message; the result is safe to insert into a page. What is mostly markup, or nothing else, is shown as it was typed."""
     if _PLAIN.fullmatch(text):
         return f"<p>{text}</p>"
     if len(_MARKUP.findall(text)) > MAX_MARKUP or len(_LINKS.findall(text)) > MAX_LINKS:
-        return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
+        return _as_typed(text)
     return rendered(text)
 
 
 def rendered(text: str) -> str:
-    """The message through parser and sanitiser, whatever is in it."""
-    return _clean(_render(text)).strip()
+    """The message through parser and sanitiser, whatever is in it; as it was typed where that leaves nothing to be seen."""
+    html = _clean(_render(text)).strip()
+    return html if _shows_something(html) else _as_typed(text)
+
+
+def _as_typed(text: str) -> str:
+    return "<p>" + escape(text).replace("\n", "<br>\n") + "</p>"
+
+
+def _shows_something(html: str) -> bool:
+    """Whether a reader sees anything of it: a rule, or a character that is neither space nor formatting."""
+    if "<hr" in html:
+        return True
+    return any(unicodedata.category(char) not in _UNSEEN for char in unescape(_TAG.sub("", html)))

@@ -37,7 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
     match = _SLUG_AT_END.search(wanted[:2000])
     if match and RoomEntry.objects.filter(slug=match[1]).exists():
         return redirect("rooms:room", slug=match[1])
-    return _home_page(request, error="There is no room at that link.", status=404)
+    return _home_page(request, address_error="There is no room at that link.", address=wanted, status=404)
 
 
 def _create(request: HttpRequest) -> HttpResponse:
@@ -61,9 +61,22 @@ def _create(request: HttpRequest) -> HttpResponse:
 
 
 def _home_page(
-    request: HttpRequest, *, error: str | None = None, title: str = "", status: int = 200
+    request: HttpRequest,
+    *,
+    error: str | None = None,
+    title: str = "",
+    address_error: str | None = None,
+    address: str = "",
+    status: int = 200,
 ) -> HttpResponse:
-    context = {"error": error, "title": title, "recent": RecentRooms.read(request.COOKIES).listing()}
+    """The landing page; an error belongs to the title of a new room, or to the address of one."""
+    context = {
+        "error": error,
+        "title": title,
+        "address_error": address_error,
+        "address": address,
+        "recent": RecentRooms.read(request.COOKIES).listing(),
+    }
     return render(request, "rooms/home.html", context, status=status)
 
 

@@ -24,3 +24,13 @@ def test_a_room_is_deleted_also_where_its_contents_cannot_be_reached(admin_clien
     chosen = {"action": "delete_selected", "_selected_action": [second.pk], "post": "yes"}
     assert admin_client.post(LIST, chosen).status_code == 302
     assert list(RoomEntry.objects.all()) == [third]
+
+
+def test_a_title_is_cleaned_as_anywhere_else(admin_client):
+    assert admin_client.post(f"{LIST}add/", {"title": " Plans\u202e\x07  of\u2066 us "}).status_code == 302
+    entry = RoomEntry.objects.get()
+    assert entry.title == "Plans of us"
+    page = admin_client.post(f"{LIST}{entry.pk}/change/", {"title": "\u200b"})
+    assert "Give the room a title." in page.content.decode()
+    entry.refresh_from_db()
+    assert entry.title == "Plans of us"

@@ -193,3 +193,21 @@ def test_words_alone_are_not_parsed(monkeypatch):
     monkeypatch.setattr("rooms.markdown.rendered", lambda text: "parsed")
     assert to_html("Hello, is it 5 already?") == "<p>Hello, is it 5 already?</p>"
     assert to_html("is it *5*?") == "parsed"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("#", "<p>#</p>"),
+        ("-", "<p>-</p>"),
+        ("> >", "<p>&gt; &gt;</p>"),
+        ("1.", "<p>1.</p>"),
+        ("```\n```", "<p>```<br>\n```</p>"),
+        ("[ ](https://a.example)", "<p>[ ](https://a.example)</p>"),
+        ("&#8203;", "<p>&amp;#8203;</p>"),
+        ("---", "<hr>"),
+        ("# x", "<h1>x</h1>"),
+    ],
+)
+def test_a_message_of_markup_alone_is_shown_as_it_was_typed(text, html):
+    assert to_html(text) == html

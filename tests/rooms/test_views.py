@@ -152,7 +152,7 @@ def test_a_link_or_slug_opens_a_room(client):
     for wanted in ("https://evil.example/", new_slug(), "//evil.example/r/"):
         response = client.get("/", {"room": wanted})
         assert response.status_code == 404
-        assert response.context["error"]
+        assert response.context["address_error"]
 
 
 def test_an_invite_leads_to_its_room(client):
@@ -190,3 +190,15 @@ def test_a_form_without_its_token_gets_our_page() -> None:
     answer = Client(enforce_csrf_checks=True).post("/", {"title": "x"})
     assert answer.status_code == 403
     assert "load the page again" in answer.content.decode()
+
+
+def test_an_address_that_leads_nowhere_is_said_beside_its_own_field(client):
+    response = client.get("/", {"room": "non<sense"})
+    page = response.content.decode()
+    title, address = (re.search(rf'<input id="{name}"[^>]*>', page)[0] for name in ("title", "address"))
+    assert response.status_code == 404
+    assert "aria-invalid" not in title
+    assert 'aria-invalid="true" aria-describedby="address-error"' in address
+    assert 'value="non&lt;sense"' in address
+    assert re.search(r'<p class="field-error" id="address-error" role="alert">[^<]+</p>', page)
+    assert "title-error" not in page
