@@ -11,7 +11,9 @@ from durable.core import codec
 from durable.errors import EventTimeoutError, ValueRefusedError
 from durable.storage.transactions import outside_event
 
+from .calls import ObjectCalls
 from .events import Event, MovedError, current_event
+from .namespace import task_dispatcher
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -45,20 +47,25 @@ class Beside:
     async def _run(self, event: Event) -> None:
         activation = self._activation
         current_event.set(event)
+        task_dispatcher.set(ObjectCalls(activation))  # whoever offered the event may have had another
         try:
             value = await activation.host.steps.guard(activation, event, event.run(activation))
-        except asyncio.CancelledError:
-            if activation.host.clock() <= event.deadline:
-                event.answer.not_owner(None)
-                raise
-            late = f"the event ran longer than {activation.event_timeout:g} s"
-            activation.gate.fail(event, EventTimeoutError(late, delivered="unknown"))
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            activation.gate.fail(event, error)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+            self._failed(event, error)
         else:
             activation.gate.release(event, event.answer.reply, value)
         finally:
             activation.last_active = activation.host.clock()
+
+    def _failed(self, event: Event, error: BaseException) -> None:
+        activation, task = self._activation, asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if activation.host.clock() <= event.deadline:
+                event.answer.not_owner(None)
+                raise error
+            late = f"the event ran longer than {activation.event_timeout:g} s"
+            error = EventTimeoutError(late, delivered="unknown")
+        activation.gate.fail(event, error)
 
     def check_deadlines(self, now: float) -> None:
         """Cancel what has run too long."""

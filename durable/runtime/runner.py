@@ -145,7 +145,9 @@ class EventRunner:
                 raise asyncio.CancelledError
             activation.gate.succeed(event, value)
             return None
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not self._cut_off and not activation.task.cancelling():
+                return self._judge(event, error)  # the handler's own: what it waited for was cancelled
             others = self._roll_back(event)
             if not self._cut_off:
                 for one in [*others, event]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from durable import DurableObject, RemoteError, errors
+from durable import AlarmInfo, DurableObject, RemoteError, errors
 from durable.conf import DurableSettings
 from durable.errors import (
     DurableError,
@@ -92,7 +92,10 @@ async def test_C4_a_loop_of_its_own_is_refused_with_a_runtime_error(
     assert "loop" in error.message
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
+ENDS = [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("kind", ENDS)
 async def test_C4_what_would_end_a_program_ends_the_event_only(
     local: LocalObjects, kind: type[BaseException]
 ) -> None:
@@ -104,6 +107,80 @@ async def test_C4_what_would_end_a_program_ends_the_event_only(
     error = await fails(leave)
     assert isinstance(error, RemoteError)
     assert error.error_type == kind.__name__
+
+
+@pytest.mark.parametrize("kind", ENDS)
+async def test_C4_what_would_end_a_program_ends_a_concurrent_event_only(
+    local: LocalObjects, kind: type[BaseException]
+) -> None:
+    async def leave(obj: Lab) -> None:
+        await asyncio.sleep(0)
+        raise kind("out")
+
+    await lab().increment()
+    for _ in range(2):
+        with pytest.raises(RemoteError) as caught:
+            await do_beside(lab(), leave)
+        assert caught.value.error_type == kind.__name__
+    assert await lab().increment() == 2
+
+
+async def cancelled(*_: Any) -> None:
+    """Waits for what has been cancelled."""
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def test_C4_a_cancellation_that_a_handler_lets_out_fails_its_event_only(local: LocalObjects) -> None:
+    runs = []
+
+    async def wait_for_cancelled(obj: Lab) -> None:
+        runs.append(1)
+        leave_a_trace(obj)
+        await cancelled()
+
+    error = await fails(wait_for_cancelled)
+    assert isinstance(error, RemoteError)
+    assert (error.error_type, runs) == ("CancelledError", [1])
+
+
+async def test_G3_a_start_that_lets_a_cancellation_out_has_failed(local: LocalObjects) -> None:
+    HOOKS["start"] = cancelled
+    with pytest.raises(RemoteError, match="CancelledError"):
+        await lab().increment()
+    HOOKS.clear()
+    assert await lab().increment() == 1
+
+
+async def test_A4_an_alarm_that_lets_a_cancellation_out_has_failed(local: LocalObjects) -> None:
+    retries = []
+
+    async def alarm(obj: Lab, info: AlarmInfo) -> None:
+        retries.append(info.retry_count)
+        if not info.retry_count:
+            await cancelled()
+
+    HOOKS["alarm"] = alarm
+    await do(lab(), lambda obj: obj.ctx.storage.set_alarm(obj.ctx.now() + 1000))
+    for _ in range(2):
+        assert await local.run_alarm(lab())
+    assert retries == [0, 1]
+
+
+async def test_W5_a_frame_whose_handler_lets_a_cancellation_out_is_handled_once(local: LocalObjects) -> None:
+    frames = []
+
+    async def message(obj: Lab, ws: Any, message: str) -> None:
+        frames.append(message)
+        if message == "bad":
+            await cancelled()
+
+    HOOKS["message"] = message
+    ws = await local.connect(lab())
+    ws.post("bad")
+    await ws.send("good")
+    assert frames == ["bad", "good"]
 
 
 async def test_C4_an_error_that_cannot_say_what_it_is_arrives_nevertheless(local: LocalObjects) -> None:

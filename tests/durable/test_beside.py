@@ -1,0 +1,42 @@
+"""`@concurrent` methods: what holds for serial events holds for them too, but for storage."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durable.errors import ReentrantCallError
+from durable.testing import LocalObjects
+from tests.durable.lab import Lab, do, do_beside, lab
+
+
+async def test_C7_a_cycle_through_a_concurrent_method_fails_at_once(local: LocalObjects) -> None:
+    await lab("beside").value()  # active: the call does not go through its queue
+
+    async def call_beside(obj: Lab) -> Any:
+        return await do_beside(lab("beside"), call_back)
+
+    async def call_back(obj: Lab) -> Any:
+        return await lab("first").value()
+
+    with pytest.raises(ReentrantCallError, match="first"):
+        await do(lab("first"), call_beside)
+
+
+async def test_C6_a_call_made_by_a_repeated_concurrent_call_counts_once(local: LocalObjects) -> None:
+    called, attempts = asyncio.Event(), []
+
+    async def call_other(obj: Lab) -> Any:
+        attempts.append(1)
+        result = await lab("other").increment()
+        if len(attempts) == 1:
+            called.set()
+            await asyncio.Event().wait()
+        return result
+
+    await lab().value()
+    call = asyncio.create_task(do_beside(lab(), call_other))
+    await called.wait()
+    await local.crash()
+    assert await call == 1
+    assert (len(attempts), await lab("other").value()) == (2, 1)
