@@ -167,8 +167,7 @@ MUTANTS = [
         "G4",
         "an output leaves before its commit is durable",
         "durable/runtime/outbox.py",
-        """            and (self._relaxed or seq <= self._durable)
-""",
+        " and (self._relaxed or seq <= self._durable)",
         "",
         "tests/durable/test_gates.py",
         "G4_a_reply_waits or G4_a_frame",
@@ -232,6 +231,15 @@ MUTANTS = [
 """,
         "tests/durable/test_gates.py",
         "G5_a_reader",
+    ),
+    Mutant(
+        "G5",
+        "a call by an event that has only read leaves at once",
+        "durable/runtime/calls.py",
+        "            if gate.has_unflushed(event) or not gate.is_clear:\n",
+        "            if gate.has_unflushed(event):\n",
+        "tests/durable/test_gates.py",
+        "G5_a_call_by_who",
     ),
     Mutant(
         "G6",

@@ -40,7 +40,8 @@ def label(target: Target) -> str:
 class ObjectCalls:
     """The dispatcher of one activation's code.
 
-    A call made after a write is an effect: what the event has written so far is committed, and durable, before it leaves.
+    A call is an effect: what the event has written so far is committed before it leaves, and that, and all that the event
+    can have seen of others, is durable.
     """
 
     def __init__(self, activation: Activation) -> None:
@@ -52,8 +53,12 @@ class ObjectCalls:
         remote = activation.host.remote
         if event is None:  # a task that was left behind: nobody's event
             return await remote.call(object_id, method, arguments)
-        if event is activation.running and activation.gate.has_unflushed(event):
-            await activation.flush()
+        gate = activation.gate
+        if event is activation.running:
+            if gate.has_unflushed(event) or not gate.is_clear:
+                await activation.flush()
+        elif event.concurrent and not gate.is_clear:
+            await gate.clear()
         chain = [*event.chain, label(activation.target)]
         call_id = event.next_call_id(str(activation.object_id), str(object_id), method)
         repeat = event.repeat  # then it may have come this far before

@@ -17,7 +17,7 @@ from durable.errors import LostWriteError, ObjectResetError
 from durable.storage.store import Store
 
 from .events import Event, Operation
-from .outbox import Outbox
+from .outbox import Emit, Outbox
 
 UNSYNCED_SECONDS = 1.0  # how long a relaxed commit may wait for its sync
 CALLS_KEPT = 256  # recorded between two looks for old ones
@@ -168,13 +168,25 @@ class OutputGate:
             event.flushed = True
         effects, event.effects = event.effects, []
 
+        resolve = _resolver(done)
+
         def emit(error: BaseException | None) -> None:
             if error is None and effects:
                 self._emit(effects)
-            if not done.done():
-                done.set_result(None) if error is None else done.set_exception(error)
+            resolve(error)
 
         self.outbox.put(store.transactions.seq, emit, barrier)
+        await done
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all that an event can have seen of those before it is durable, and has been let out."""
+        return self.outbox.lets_pass(self.store.transactions.seq)
+
+    async def clear(self) -> None:
+        """Wait until all is durable and let out that an event beside the serial ones can have seen by now."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self.outbox.put(self.store.transactions.seq, _resolver(done))
         await done
 
     def _record(self, event: Event, outcome: bytes | None) -> None:
@@ -329,3 +341,11 @@ class OutputGate:
         if self._sync_timer is not None:
             self._sync_timer.cancel()
         self._store = None
+
+
+def _resolver(done: asyncio.Future[None]) -> Emit:
+    def resolve(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    return resolve

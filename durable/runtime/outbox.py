@@ -40,17 +40,16 @@ class Outbox:
             return
         if barrier is not None and barrier.done():
             barrier = None
-        if (
-            not self._items
-            and barrier is None
-            and (self._relaxed or seq <= self._durable)
-            and self._may_release()
-        ):
+        if barrier is None and self.lets_pass(seq):
             emit(None)
             return
         self._items.append((seq, barrier, emit))
         if barrier is not None:
             barrier.add_done_callback(lambda _: self.release())
+
+    def lets_pass(self, seq: int) -> bool:
+        """Whether what depends on commit `seq` would leave at once."""
+        return not self._items and (self._relaxed or seq <= self._durable) and self._may_release()
 
     def durable(self, seq: int) -> None:
         """Everything up to commit `seq` is on disk."""

@@ -8,7 +8,7 @@ import pytest
 from durable import DurableError, RemoteError
 from durable.errors import LostWriteError
 from durable.testing import LocalObjects
-from tests.durable.lab import HOOKS, Lab, do, get, lab, put
+from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
 
 
 async def test_G1_concurrent_increments_all_count(local: LocalObjects) -> None:
@@ -158,6 +158,25 @@ async def test_G4_an_outgoing_call_waits_until_the_write_before_it_is_durable(lo
     assert arrived
 
 
+async def test_G4_each_of_several_outgoing_calls_waits_until_the_write_is_durable(
+    local: LocalObjects,
+) -> None:
+    arrived = []
+    await asyncio.gather(lab("one").value(), lab("other").value())
+
+    async def write_then_call(obj: Lab) -> None:
+        put(obj, "key", 1)
+        await asyncio.gather(*(do(lab(name), lambda obj: arrived.append(1)) for name in ("one", "other")))
+
+    with local.commits.held():
+        call = asyncio.create_task(do(lab(), write_then_call))
+        await local.commits.waiting()
+        await local.settle()
+        assert not arrived
+    await call
+    assert arrived == [1, 1]
+
+
 async def test_G4_when_the_commit_fails_nothing_leaves_and_callers_are_told(local: LocalObjects) -> None:
     ws = await local.connect(lab())
 
@@ -199,6 +218,90 @@ async def test_G5_a_reader_of_an_uncommitted_write_waits_for_it(local: LocalObje
         await local.settle()
         assert not read.done()
     assert (await write, await read) == (1, 1)
+
+
+async def test_G5_a_call_by_who_read_an_uncommitted_write_waits_for_it(local: LocalObjects) -> None:
+    told = []
+    await lab("other").value()
+
+    async def read_then_call(obj: Lab) -> None:
+        value = get(obj, "value")
+        await do(lab("other"), lambda obj: told.append(value))
+
+    with local.commits.held():
+        write = asyncio.create_task(lab().increment())
+        await local.commits.waiting()
+        read = asyncio.create_task(do(lab(), read_then_call))
+        for _ in range(3):  # it arrives, it calls, that arrives
+            await local.settle()
+        assert not told
+    await asyncio.gather(write, read)
+    assert told == [1]
+
+
+async def test_G5_a_call_by_a_concurrent_method_waits_for_what_it_could_have_seen(
+    local: LocalObjects,
+) -> None:
+    told = []
+    await lab("other").value()
+    await lab().value()
+
+    async def tell(obj: Lab) -> None:
+        value = obj.seen  # type: ignore[attr-defined]
+        await do(lab("other"), lambda obj: told.append(value))
+
+    def see(obj: Lab) -> None:
+        obj.seen = 1  # type: ignore[attr-defined]
+        put(obj, "seen", 1)
+
+    with local.commits.held():
+        write = asyncio.create_task(do(lab(), see))
+        await local.commits.waiting()
+        call = asyncio.create_task(do_beside(lab(), tell))
+        for _ in range(3):  # it arrives, it calls, that arrives
+            await local.settle()
+        assert not told
+    await asyncio.gather(write, call)
+    assert told == [1]
+
+
+async def test_G5_a_concurrent_method_that_a_waiting_event_waits_for_can_call_others(
+    local: LocalObjects,
+) -> None:
+    async def write_and_wait(obj: Lab) -> Any:
+        put(obj, "key", 1)
+        return await do(lab("between"), come_back)
+
+    async def come_back(obj: Lab) -> Any:
+        return await do_beside(lab(), lambda obj: lab("other").increment())
+
+    with local.commits.held():
+        call = asyncio.create_task(do(lab(), write_and_wait))
+        await local.commits.waiting()
+    assert await call == 1
+
+
+async def test_G6_a_call_after_a_takeover_waits_for_what_was_left_unsynced(local: LocalObjects) -> None:
+    told: list[int] = []
+    await asyncio.gather(lab().increment(), lab("other").value())
+
+    async def start(obj: Lab) -> None:
+        if obj.ctx.id.name == "lab" and get(obj, "value") == 2:
+            await do(lab("other"), lambda obj: told.append(2))
+
+    local.commits.hold()
+    write = asyncio.create_task(lab().increment())
+    await local.commits.waiting()
+    HOOKS["start"] = start
+    await local.crash()
+    await local.commits.waiting()  # the new owner syncs what it found
+    read = asyncio.create_task(lab().value())
+    for _ in range(3):  # it arrives, `start` calls, that arrives
+        await local.settle()
+    assert not told
+    local.commits.release()
+    assert (await write, await read) == (2, 2)
+    assert told == [2]
 
 
 async def test_G5_a_later_write_does_not_delay_a_reader(local: LocalObjects) -> None:
