@@ -75,7 +75,7 @@ class DurableSettings:
     """An event running longer is cancelled and rolled back."""
 
     max_queue: int = 1000
-    """Events waiting for one object; more are refused with `OverloadedError`."""
+    """Events waiting for one object, and `@concurrent` ones running in it; more are refused with `OverloadedError`."""
 
     max_sockets: int = 32_768
     """Sockets one object may hold."""
@@ -99,7 +99,7 @@ class DurableSettings:
     """Alarms that run in one worker at the same time; more that are due wait their turn."""
 
     max_queue_bytes: int = 64 * MIB
-    """Bytes of events waiting for one object."""
+    """Bytes of events waiting for one object, and of `@concurrent` ones running in it."""
 
     max_message_bytes: int = 32 * MIB
     """Size of one call's arguments or result."""

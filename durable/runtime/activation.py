@@ -68,9 +68,8 @@ class Activation:
         self.took_over = False  # somebody else owned it before
         self.woken_for_alarm = False  # opened because the alarm index said so
         self.runner = EventRunner(self)
-        self.mailbox = Mailbox(
-            kind.max_queue or settings.max_queue, settings.max_queue_bytes, settings.event_timeout
-        )
+        most, most_bytes = kind.max_queue or settings.max_queue, settings.max_queue_bytes
+        self.mailbox = Mailbox(most, most_bytes, settings.event_timeout)
         self.gate = OutputGate(
             host.loop,
             now=host.now,
@@ -80,7 +79,7 @@ class Activation:
             wrote=lambda: host.wrote(self),
             alarm_changed=lambda at: host.alarm_changed(self, at),
         )
-        self.beside = Beside(self)
+        self.beside = Beside(self, most, most_bytes)
         self.sockets = SocketTable(self._event_store, self.effect, kind.max_sockets or settings.max_sockets)
         self.idle_seconds = settings.idle_seconds if kind.idle_seconds is None else kind.idle_seconds
         self.event_timeout = settings.event_timeout if kind.event_timeout is None else kind.event_timeout
@@ -98,8 +97,8 @@ class Activation:
 
     # -- from the host
 
-    def offer(self, event: Event) -> None:
-        """Queue an event; raises OverloadedError."""
+    def offer(self, event: Event, *, refuse: bool = True) -> None:
+        """Queue an event; raises OverloadedError, unless it was accepted before, or is a socket's end: each has only one."""
         if (
             event.concurrent
             and self.runner.instance is not None
@@ -108,7 +107,7 @@ class Activation:
         ):
             self.beside.start(event)
             return
-        self.mailbox.put(event, self.host.clock())
+        self.mailbox.put(event, self.host.clock(), refuse=refuse and event.closes is None)
         self.wake()
 
     def offer_first(self, event: Event) -> None:
@@ -326,6 +325,7 @@ class Activation:
         if event is not None and event is self.runner.running:
             event.effects.append((gateway, operation))
         elif event is not None and event in self.beside:
+            event.seen += 1
             self.gate.push(gateway, operation)
         else:
             raise SocketError("a socket can be used inside an event only, not in a task that was left behind")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from durable.core import codec
-from durable.errors import EventTimeoutError, ValueRefusedError
+from durable.errors import EventTimeoutError, OverloadedError, ValueRefusedError
 from durable.storage.transactions import outside_event
 
 from .calls import ObjectCalls
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 
 class Beside:
-    """The concurrent events of one activation."""
+    """The concurrent events of one activation.
 
-    def __init__(self, activation: Activation) -> None:
+    Args:
+        max_events: how many may run at once.
+        max_bytes: how many bytes their arguments may have together.
+    """
+
+    def __init__(self, activation: Activation, max_events: int, max_bytes: int) -> None:
         self._activation = activation
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._running: dict[asyncio.Task[None], Event] = {}
 
     def __len__(self) -> int:
@@ -33,15 +41,21 @@ class Beside:
         return event in self._running.values()
 
     def start(self, event: Event) -> None:
-        """Run an event beside the others."""
-        activation = self._activation
+        """Run an event beside the others; raises OverloadedError, and then it is never run."""
+        activation, running = self._activation, self._running
+        if running:
+            if len(running) >= self._max_events:
+                raise OverloadedError(f"{len(running)} concurrent events already run in this object")
+            if self._bytes + event.size > self._max_bytes:
+                raise OverloadedError(f"{self._bytes} bytes are already with this object's concurrent events")
+        self._bytes += event.size
         event.deadline = activation.host.clock() + activation.event_timeout
         task = activation.host.loop.create_task(self._run(event))
-        self._running[task] = event
+        running[task] = event
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._bytes -= self._running.pop(task).size
         self._activation.wake()
 
     async def _run(self, event: Event) -> None:
@@ -106,8 +120,9 @@ class Beside:
         object_id = str(self._activation.object_id)
         call_id = event.next_call_id(object_id, object_id, f"run {getattr(function, '__qualname__', '')}")
         queued = Event("run", run, _Result(result, kept), call_id=call_id, chain=event.chain, inside=True)
-        self._activation.offer(queued)
-        return await result
+        with event.leaving():
+            self._activation.offer(queued)
+            return await result
 
 
 class _Result:

@@ -62,4 +62,7 @@ class ObjectCalls:
         chain = [*event.chain, label(activation.target)]
         call_id = event.next_call_id(str(activation.object_id), str(object_id), method)
         repeat = event.repeat  # then it may have come this far before
-        return await remote.call(object_id, method, arguments, call_id=call_id, chain=chain, repeat=repeat)
+        with event.leaving():
+            return await remote.call(
+                object_id, method, arguments, call_id=call_id, chain=chain, repeat=repeat
+            )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.core.envelope import DERIVED, CallId
-from durable.errors import ObjectResetError
+from durable.errors import DurableError, ObjectResetError
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -70,7 +71,9 @@ class Event:
         moves: False when the next activation makes the event itself, as it does for an alarm that is due.
         needs_instance: False for the runtime's own bookkeeping, which runs though the class cannot start.
         effects: (gateway, operation) it wants done, held until its commit is durable.
+        closes: the socket whose end it is: such an event is never refused, and the socket is forgotten though its hook fails.
         flushed: a segment of it has been committed already.
+        seen: how much of it has left and may have been seen by others, who do not forget it when the event is undone.
     """
 
     __slots__ = (
@@ -79,6 +82,7 @@ class Event:
         "answer",
         "call_id",
         "chain",
+        "closes",
         "concurrent",
         "deadline",
         "effects",
@@ -92,6 +96,7 @@ class Event:
         "queued_at",
         "repeat",
         "run",
+        "seen",
         "size",
         "socket",
         "waits",
@@ -114,6 +119,7 @@ class Event:
         origin: str | None = None,
         inside: bool = False,
         waits: bool = True,
+        closes: str | None = None,
     ) -> None:
         self.label = label
         self.run = run
@@ -128,18 +134,33 @@ class Event:
         self.moves = moves
         self.inside = inside
         self.waits = waits
+        self.closes = closes
         if call_id is not None:
             origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
         elif socket is not None:
             origin = f"frame/{socket[0]}/{socket[1]}"
+        elif closes is not None:
+            origin = f"close/{closes}"
         self.origin = origin
         self.alarm: int | None = None
         self.effects: list[tuple[str, Operation]] = []
         self.flushed = False
+        self.seen = 0
         self.mark: bytes | None = None
         self.queued_at = 0.0
         self.deadline = float("inf")
         self._calls_made: dict[str, int] = {}
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Something of the event leaves in this block: others see it, unless that fails and says that nothing was done."""
+        self.seen += 1
+        try:
+            yield
+        except DurableError as error:
+            if error.delivered == "no":
+                self.seen -= 1
+            raise
 
     def next_call_id(self, object_id: str, target: str, method: str) -> CallId:
         """The id of the next call this event makes: derived, so that a repeat of the event makes the same ones.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from durable.core.envelope import CALL_MS, DERIVED, DERIVED_CALL_MS
-from durable.errors import LostWriteError, ObjectResetError
+from durable.errors import DurableError, LostWriteError, ObjectResetError
 from durable.storage.store import Store
 
 from .events import Event, Operation
@@ -167,6 +167,7 @@ class OutputGate:
             barrier = self._commit(event)
             event.flushed = True
         effects, event.effects = event.effects, []
+        event.seen += event.flushed or bool(effects)
 
         resolve = _resolver(done)
 
@@ -256,7 +257,10 @@ class OutputGate:
 
         def emit(error: BaseException | None) -> None:
             if error is not None:
-                event.answer.fail(error)
+                if event.closes is None:
+                    event.answer.fail(error)
+                else:  # the next owner looks whether the socket is still listed
+                    event.answer.not_owner(None)
                 return
             if effects:
                 self._emit(effects)
@@ -265,7 +269,9 @@ class OutputGate:
         self.outbox.put(self.store.transactions.seq, emit, barrier)
 
     def fail(self, event: Event, error: BaseException) -> None:
-        """Tell who waits for the event that it failed, in its turn."""
+        """Tell who waits for the event that it failed, in its turn. What has left stands, whatever the error says."""
+        if event.seen and isinstance(error, DurableError) and error.delivered == "no":
+            error.delivered = "unknown"
         self.release(event, event.answer.fail, error)
 
     def push(self, gateway: str, operation: Operation) -> None:

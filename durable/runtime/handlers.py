@@ -146,7 +146,7 @@ def socket_close_event(request: SocketClose, answer: Answer) -> Event:
             await _closed(activation, ws, request.code, request.reason, clean=request.clean)
         return None
 
-    return Event("web_socket_close", run, answer, repeat=request.repeat, origin=f"close/{request.socket}")
+    return Event("web_socket_close", run, answer, repeat=request.repeat, closes=request.socket)
 
 
 def vanished_event(socket_id: str) -> Event:
@@ -158,7 +158,19 @@ def vanished_event(socket_id: str) -> Event:
             await _closed(activation, ws, 1006, "", clean=False)
         return None
 
-    return Event("web_socket_close", run, origin=f"close/{socket_id}")
+    return Event("web_socket_close", run, closes=socket_id)
+
+
+def forget_event(socket_id: str, answer: Answer) -> Event:
+    """What is left to be done when a socket's close event has failed: the socket is gone all the same."""
+
+    async def run(activation: Activation) -> bytes | None:
+        ws = activation.sockets.get(socket_id)
+        if ws is not None:
+            activation.sockets.forget(ws)
+        return None
+
+    return Event("forget a closed socket", run, answer, needs_instance=False)
 
 
 async def _closed(activation: Activation, ws: WebSocket, code: int, reason: str, *, clean: bool) -> None:

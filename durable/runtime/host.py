@@ -244,7 +244,7 @@ class Host:
                 successor = self._activate(activation.target)
                 for event in waiting:
                     if event.moves:
-                        successor.offer(event)
+                        successor.offer(event, refuse=False)
                     else:
                         event.answer.not_owner(None)
                 return

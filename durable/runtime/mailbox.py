@@ -30,10 +30,10 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._events)
 
-    def put(self, event: Event, now: float) -> None:
-        """Append an event; raises OverloadedError, and then it is never run."""
+    def put(self, event: Event, now: float, *, refuse: bool = True) -> None:
+        """Append an event; raises OverloadedError, and then it is never run, unless it must not be refused."""
         events = self._events
-        if events:
+        if events and refuse:
             if len(events) >= self._max_events:
                 raise OverloadedError(f"{len(events)} events already wait for this object")
             if self._bytes + event.size > self._max_bytes:

@@ -79,7 +79,7 @@ class DurableObject:
     """Sockets the object may hold; default from the settings."""
 
     max_queue: ClassVar[int | None] = None
-    """Events that may wait; default from the settings."""
+    """Events that may wait, and `@concurrent` ones that may run at once; default from the settings."""
 
     backup: ClassVar[bool] = True
     """Whether changed objects are backed up on the schedule."""
@@ -120,7 +120,7 @@ class DurableObject:
         """A frame has arrived: text as str, binary as bytes."""
 
     async def web_socket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
-        """A socket has closed; it is not listed any more. Code 1006 means that it vanished."""
+        """A socket has closed; it is not listed any more, also when this raises. Code 1006 means that it vanished."""
 
     async def web_socket_resume(self) -> None:
         """Runs once after a takeover that found sockets already connected: tell them what they may have missed."""

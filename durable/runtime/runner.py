@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import apsw
 
 from durable.errors import (
-    Delivered,
     DurableError,
     EventTimeoutError,
     FencedError,
     ObjectError,
     ObjectResetError,
+    OverloadedError,
     SetAsideError,
     StorageError,
 )
@@ -29,6 +29,7 @@ from durable.storage.failures import storage_failure
 from .alarms import alarm_origin
 from .context import Context
 from .events import Event, MovedError, current_event
+from .handlers import forget_event
 from .leaving import Leave
 from .migrations import migrate
 from .troubles import TroubleKind, describe, trouble_of
@@ -82,11 +83,13 @@ class EventRunner:
                 event.answer.not_owner(None)
                 raise
             if failure is not None:
-                for waiting in [event, *activation.mailbox.drain()]:
-                    activation.gate.fail(waiting, failure)
+                self._start_failed(event, failure)
                 return
         if event.concurrent:
-            activation.beside.start(event)
+            try:
+                activation.beside.start(event)
+            except OverloadedError as error:
+                activation.gate.fail(event, error)
             return
         await self._run(event)
 
@@ -99,8 +102,7 @@ class EventRunner:
         log.error("%s: %s is set aside: %d workers died in the middle of it", activation, event.label, deaths)
         error = SetAsideError(f"set aside: {deaths} workers died in the middle of it")
         activation.report(TroubleKind.SET_ASIDE, f"{event.label}: {error}")
-        self._answer_frame(event)
-        activation.gate.fail(event, error)
+        self._fail([event], error)
         return True
 
     async def _start_instance(self, origin: str | None) -> BaseException | None:
@@ -123,6 +125,18 @@ class EventRunner:
             if self.instance is None:
                 return await self._start_instance(origin)
         return None
+
+    def _start_failed(self, event: Event, failure: BaseException) -> None:
+        """Tell who waits, but for what runs without an instance, and calls that have had their effect already."""
+        activation = self._activation
+        if isinstance(failure, MovedError):  # the others move with the activation's end
+            event.answer.not_owner(None)
+            return
+        for waiting in [event, *activation.mailbox.drain()]:
+            if not waiting.needs_instance:
+                activation.mailbox.put(waiting, activation.host.clock(), refuse=False)
+            elif waiting.concurrent or not activation.gate.answer_again(waiting):
+                self._give_up(waiting, failure)
 
     async def _construct(self, activation: Activation) -> None:
         """Migrate the storage, make the instance and run its `start` hook, all in the running event."""
@@ -153,10 +167,9 @@ class EventRunner:
                 for one in [*others, event]:
                     one.answer.not_owner(None)
                 raise
-            reason = self._why_cut_off(event)
+            reason = self._why_cut_off()
             self._fail_others(others, reason)
-            self._answer_frame(event)
-            activation.gate.fail(event, reason)
+            self._fail([event], reason)
             return reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             return self._judge(event, self.understood(error))
@@ -216,20 +229,17 @@ class EventRunner:
         self._cut_off = True
         self._activation.task.cancel()
 
-    def _why_cut_off(self, event: Event) -> DurableError:
-        delivered: Delivered = "unknown" if event.flushed else "no"
+    def _why_cut_off(self) -> DurableError:
         if self._abort_reason is not None:
-            return ObjectResetError(self._abort_reason, delivered=delivered)
+            return ObjectResetError(self._abort_reason, delivered="no")
         limit = self._activation.event_timeout
-        return EventTimeoutError(f"the event ran longer than {limit:g} s", delivered=delivered)
+        return EventTimeoutError(f"the event ran longer than {limit:g} s", delivered="no")
 
     # -- failed
 
     def _judge(self, event: Event, error: BaseException) -> BaseException:
         """An event has raised: decide what it means for the instance, and tell who waits; what others are told."""
         activation = self._activation
-        if event.flushed and isinstance(error, DurableError) and error.delivered == "no":
-            error.delivered = "unknown"  # a part of the event stands
         trouble = trouble_of(error)
         if trouble is not None:
             activation.report(trouble, f"{event.label}: {error}")
@@ -263,7 +273,14 @@ class EventRunner:
             return
         for event in events:
             self._answer_frame(event)
-            activation.gate.fail(event, error)
+            self._give_up(event, error)
+
+    def _give_up(self, event: Event, error: BaseException) -> None:
+        """The event has failed for good: say so, or forget the socket whose end it is, which is the answer then."""
+        if event.closes is None:
+            self._activation.gate.fail(event, error)
+        else:
+            self._activation.offer_first(forget_event(event.closes, event.answer))
 
     def understood(self, error: BaseException) -> BaseException:
         """An error of SQLite's, met in the runtime's own bookkeeping, as what it means."""

@@ -24,7 +24,7 @@ from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from durable.errors import Delivered, EventTimeoutError, MemoryLimitError
+from durable.errors import EventTimeoutError, MemoryLimitError
 
 from . import memory
 from .events import Event, current_event
@@ -189,8 +189,7 @@ class Steps:
                 if what:
                     marker.clear()
             if cut or self.interrupted == number:
-                delivered: Delivered = "unknown" if event.flushed else "no"
-                raise self.charge.value(_VERDICTS[self.charge], delivered=delivered)
+                raise self.charge.value(_VERDICTS[self.charge], delivered="no")
             thrown = None
             try:
                 yield wanted

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from durable.errors import ReentrantCallError
+from durable.errors import OverloadedError, ReentrantCallError
 from durable.testing import LocalObjects
-from tests.durable.lab import Lab, do, do_beside, lab
+from tests.durable.lab import Lab, do, do_beside, lab, put
 
 
 async def test_C7_a_cycle_through_a_concurrent_method_fails_at_once(local: LocalObjects) -> None:
@@ -40,3 +40,21 @@ async def test_C6_a_call_made_by_a_repeated_concurrent_call_counts_once(local: L
     await local.crash()
     assert await call == 1
     assert (len(attempts), await lab("other").value()) == (2, 1)
+
+
+async def test_C6_a_concurrent_call_of_which_a_part_stands_is_not_said_to_be_safe_to_repeat(
+    local: LocalObjects,
+) -> None:
+    async def run_two(obj: Lab) -> None:
+        await obj.ctx.run(put, obj, "first", 1)
+        await obj.ctx.run(refuse)
+
+    async def refuse() -> None:
+        raise OverloadedError("no more")
+
+    with pytest.raises(OverloadedError) as caught:
+        await do_beside(lab(), run_two)
+    assert caught.value.delivered == "unknown"
+    with pytest.raises(OverloadedError) as caught:
+        await do_beside(lab(), lambda obj: obj.ctx.run(refuse))
+    assert caught.value.delivered == "no"

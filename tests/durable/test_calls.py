@@ -15,6 +15,7 @@ from durable import DurableObject, ObjectError, RemoteError
 from durable.core.codec import MAX_BYTES
 from durable.errors import (
     ArgumentError,
+    DurableError,
     EventTimeoutError,
     NotCallableError,
     ObjectResetError,
@@ -620,6 +621,40 @@ async def test_C10_an_event_that_takes_no_notice_of_its_cancellation_is_rolled_b
     with pytest.raises(EventTimeoutError):
         await call
     assert await do(stub, get, "key") is None
+
+
+async def test_C10_an_event_that_others_have_seen_is_not_said_to_have_left_no_trace(
+    local: LocalObjects,
+) -> None:
+    stub, waits = lab(kind=SmallLab), asyncio.Event()
+    ws = await local.connect(stub)
+
+    async def call(obj: Lab) -> None:
+        await lab("other").increment()
+
+    async def flush(obj: Lab) -> None:
+        obj.ctx.broadcast("seen")
+        await obj.ctx.flush()
+
+    async def call_in_vain(obj: Lab) -> None:
+        with pytest.raises(DurableError):
+            await lab("other").run("no number", [])  # type: ignore[arg-type]
+
+    for step, delivered in ((call, "unknown"), (flush, "unknown"), (call_in_vain, "no")):
+
+        async def hang(obj: Lab, step: Any = step) -> None:
+            await step(obj)
+            waits.set()
+            await asyncio.Event().wait()
+
+        hanging = asyncio.create_task(do(stub, hang))
+        await waits.wait()
+        await local.advance(6)
+        with pytest.raises(EventTimeoutError) as caught:
+            await hanging
+        assert caught.value.delivered == delivered
+        waits.clear()
+    assert ws.take() == ["seen"]
 
 
 async def test_C10_a_concurrent_method_has_the_same_time(local: LocalObjects) -> None:

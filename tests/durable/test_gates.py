@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from durable import DurableError, RemoteError
+from durable.core import codec
 from durable.errors import LostWriteError
+from durable.runtime.exports import DELETE
 from durable.testing import LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
 
@@ -84,6 +86,54 @@ async def test_G3_a_failing_start_tells_who_waits_and_is_tried_again(local: Loca
     results = await asyncio.gather(lab().increment(), lab().increment(), return_exceptions=True)
     assert [(type(result), str(result)) for result in results] == [(RemoteError, "ValueError: not yet")] * 2
     assert await do(lab(), get, "begun") == 2
+
+
+async def test_G3_an_operators_delete_is_carried_out_though_a_call_before_it_cannot_start(
+    local: LocalObjects,
+) -> None:
+    starting, go = asyncio.Event(), asyncio.Event()
+
+    async def start(obj: Lab) -> None:
+        starting.set()
+        await go.wait()
+        raise ValueError("not now")
+
+    await lab().increment()
+    await local.evict(lab())
+    HOOKS["start"] = start
+    call = asyncio.create_task(lab().value())
+    await starting.wait()
+    delete = asyncio.create_task(local.call(lab().id, DELETE, codec.encode([[], {}])))  # type: ignore[attr-defined]
+    await local.settle()
+    go.set()
+    with pytest.raises(RemoteError, match="not now"):
+        await call
+    assert codec.decode(await delete) is True
+    HOOKS.clear()
+    assert await lab().value() == 0
+
+
+async def test_C6_who_is_repeated_behind_a_call_that_cannot_start_gets_the_first_answer(
+    local: LocalObjects,
+) -> None:
+    def start(obj: Lab) -> None:
+        raise ValueError("not now")
+
+    await lab().increment()
+    with local.commits.held():
+        read = asyncio.create_task(do(lab(), get, "value"))
+        first = asyncio.create_task(lab().increment())
+        await local.commits.waiting()
+        reader = asyncio.create_task(lab().value())
+        second = asyncio.create_task(lab().increment())
+        await local.settle()
+        HOOKS["start"] = start
+        await local.crash()
+    assert await read == 1
+    assert await first == 2
+    with pytest.raises(RemoteError, match="not now"):
+        await reader
+    assert await second == 3
 
 
 async def test_G3_who_waited_for_a_start_that_was_cut_off_is_served_by_the_next_one(

@@ -10,7 +10,7 @@ from durable.errors import MemoryLimitError, OverloadedError, RemoteError, SetAs
 from durable.runtime import host
 from durable.runtime.steps import Charge, Steps
 from durable.testing import LocalObjects
-from tests.durable.lab import HOOKS, Lab, SmallLab, do, lab, put
+from tests.durable.lab import HOOKS, Lab, SmallLab, do, do_beside, lab, put
 
 
 async def block(stub: Lab) -> tuple[asyncio.Task[Any], asyncio.Event]:
@@ -39,6 +39,27 @@ async def test_L1_what_does_not_fit_the_queue_is_refused_at_once_and_never_runs(
     go.set()
     await asyncio.gather(busy, *calls[:3])
     assert ran == [0, 1, 2]
+
+
+async def test_L1_concurrent_events_beyond_the_bound_are_refused_and_never_run(local: LocalObjects) -> None:
+    stub, go, ran = lab(kind=SmallLab), asyncio.Event(), []
+
+    async def wait(obj: Lab, n: int) -> None:
+        ran.append(n)
+        await go.wait()
+
+    for awake in (False, True):
+        if awake:
+            await stub.value()
+        calls = [asyncio.create_task(do_beside(stub, wait, n)) for n in range(5)]
+        done, _ = await asyncio.wait(calls[3:])
+        for call in done:
+            assert isinstance(call.exception(), OverloadedError)
+        go.set()
+        await asyncio.gather(*calls[:3])
+        assert ran == [0, 1, 2]
+        go.clear()
+        ran.clear()
 
 
 async def test_L1_it_recovers_by_itself(local: LocalObjects) -> None:

@@ -18,6 +18,11 @@ def echo(obj: Lab, ws: Any, message: Any) -> None:
     ws.send(message)
 
 
+async def sockets_of(stub: Lab) -> list[str]:
+    """The sockets that the object lists."""
+    return await do(stub, lambda obj: [ws.id for ws in obj.ctx.get_web_sockets()])  # type: ignore[no-any-return]
+
+
 async def test_W1_text_and_binary_arrive_once_as_what_they_are(local: LocalObjects) -> None:
     arrived = []
     HOOKS["message"] = lambda obj, ws, message: arrived.append(message)
@@ -398,6 +403,81 @@ async def test_W6_a_socket_lost_during_a_takeover_gets_its_close_event(local: Lo
     await crash
     await lab().value()
     assert closes == [1006]
+
+
+async def test_W6_a_socket_whose_close_hook_raises_is_not_listed_any_more(local: LocalObjects) -> None:
+    closed = []
+
+    def close(obj: Lab, ws: Any, *args: Any) -> None:
+        closed.append(ws.id)
+        put(obj, "trace", 1)
+        raise ValueError("no")
+
+    HOOKS["close"] = close
+    ws, other = await local.connect(lab()), await local.connect(lab())
+    await ws.close()
+    assert await sockets_of(lab()) == [other.id]
+    await local.evict(lab())
+    assert await sockets_of(lab()) == [other.id]
+    assert (closed, await do(lab(), get, "trace")) == ([ws.id], None)
+
+
+async def test_W6_a_socket_whose_close_hook_takes_too_long_is_not_listed_any_more(
+    local: LocalObjects,
+) -> None:
+    stub, closing = lab(kind=SmallLab), asyncio.Event()
+
+    async def close(*args: Any) -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    HOOKS["close"] = close
+    ws = await local.connect(stub)
+    gone = asyncio.create_task(ws.close())
+    await closing.wait()
+    await local.advance(6)
+    await gone
+    assert await sockets_of(stub) == []
+
+
+async def test_W6_a_socket_that_closes_while_start_fails_is_not_listed_any_more(local: LocalObjects) -> None:
+    def start(obj: Lab) -> None:
+        raise ValueError("not now")
+
+    sockets = [await local.connect(lab()) for _ in range(3)]
+    await local.evict(lab())
+    HOOKS["start"] = start
+    await asyncio.gather(*(ws.close() for ws in sockets))
+    HOOKS.clear()
+    assert await sockets_of(lab()) == []
+
+
+async def test_W6_a_close_event_is_not_refused_though_the_queue_is_full(local: LocalObjects) -> None:
+    stub, closed, running, go = lab(kind=SmallLab), [], asyncio.Event(), asyncio.Event()
+    HOOKS["close"] = lambda obj, ws, *args: closed.append(ws.id)
+
+    async def busy(obj: Lab) -> None:
+        running.set()
+        await go.wait()
+
+    sockets = [await local.connect(stub) for _ in range(2)]
+    calls = [asyncio.create_task(do(stub, busy))]
+    await running.wait()
+    calls += [asyncio.create_task(stub.value()) for _ in range(3)]
+    await local.settle()
+    gone = [asyncio.create_task(ws.close()) for ws in sockets]
+    await local.settle()
+    go.set()
+    await asyncio.gather(*calls, *gone)
+    assert sorted(closed) == sorted(ws.id for ws in sockets)
+    assert await sockets_of(stub) == []
+
+
+async def test_W6_a_close_event_whose_commit_is_lost_comes_again(local: LocalObjects) -> None:
+    ws = await local.connect(lab())
+    local.commits.fail()
+    await ws.close()
+    assert await sockets_of(lab()) == []
 
 
 async def test_W6_using_a_closed_socket_is_a_clear_error(local: LocalObjects) -> None:
