@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     from .activation import Activation
     from .host import Host
 
+log = logging.getLogger(__name__)
+
 MAX_ROWS = 100
 MAX_CELL = 200  # characters shown of a value
 MAX_READ = 4096  # bytes; of a longer value only the beginning is read
 
 
 def answer_command(host: Host, command: Command, answer: Answer) -> None:
-    """Carry out one command and answer it; `not_owner` when the object is not active here."""
+    """Carry out one command and answer it; `not_owner` when the object is not active here.
+
+    Whatever goes wrong is the answer: the link that the command came by is everybody's.
+    """
     if command.verb == "classes":
         answer.reply(codec.encode(host.class_keys()))
         return
@@ -31,6 +37,15 @@ def answer_command(host: Host, command: Command, answer: Answer) -> None:
     if activation is None or not activation.gate.is_open:
         answer.not_owner(None)
         return
+    try:
+        _carry_out(command, host, activation, answer)
+    except Exception as error:  # noqa: BLE001 - SQLite, or memory, may refuse
+        problem = activation.runner.understood(error)
+        log.warning("%s: %s failed: %s", activation, command.verb, problem)
+        answer.fail(problem)
+
+
+def _carry_out(command: Command, host: Host, activation: Activation, answer: Answer) -> None:
     match command.verb:
         case "show":
             answer.reply(codec.encode(_show(activation)))

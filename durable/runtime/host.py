@@ -192,23 +192,18 @@ class Host:
         object_id = activation.object_id
         self.alarms.set(str(object_id), None)
         gateways = {ws.gateway for ws in activation.sockets}
-        # Who replaces the file tells the catalog and the alarm index what is in the other one.
-        known = store.has_file and store.successor is None and why is not Leave.LOST
-        entry = activation.entry() if known else None
         try:
-            await self.off_loop(store.abandon if why is Leave.LOST else lambda: store.close(self.now()))
+            entry = await self._opener.close(activation, store, why)
         finally:
             self.capacity.files.release()
         self.freed.noted()
-        gone = True
         if entry is not None:
-            gone = not store.database.path.exists()
             wake = store.needed_until if entry.alarm is None else entry.alarm  # to be deleted then
-            if wake is not None and not gone:
+            if wake is not None and not entry.gone:
                 _ = self._alarm_index.put(object_id, wake)  # Redis may have lost it meanwhile
-            self._catalog.note(entry._replace(gone=gone))
+            self._catalog.note(entry)
             self.troubles.over(object_id, TroubleKind.DISK)
-        await self._opener.give_back(activation, why, has_file=not gone)
+        await self._opener.give_back(activation, why, has_file=entry is not None and not entry.gone)
         if why is Leave.LOST:
             return
         for gateway in gateways:

@@ -1,4 +1,4 @@
-"""How a worker comes to an object's storage: it claims the object, waits for who still holds the file, and opens it.
+"""How a worker comes to an object's storage: it claims the object, waits for who still holds the file, and opens it; and leaves it.
 
 What fell asleep here a moment ago is opened while the claim is on its way: it can be nobody else's yet, and if it is after all,
 the file says so.
@@ -10,18 +10,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import apsw
 
 from durable.errors import DurableError, UnavailableError
 from durable.identity import ObjectId
 from durable.storage.durability import SyncPool, size_of
-from durable.storage.failures import BusyFileError
+from durable.storage.failures import BusyFileError, storage_failure
 from durable.storage.journal import Journal
 from durable.storage.rewrite import is_marked
 from durable.storage.store import Claim, EpochTooOldError, NewerSchemaError, Store, file_name
 
 from .leaving import Leave
-from .surroundings import NotOwnerError, Owners, RuntimeSettings
+from .surroundings import CatalogEntry, NotOwnerError, Owners, RuntimeSettings
+from .troubles import TroubleKind, describe, trouble_of
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -36,7 +39,7 @@ LARGE_LOG_BYTES = 1 << 20  # a log above this is recovered off the loop
 
 
 class Opener:
-    """Opens the objects of one worker.
+    """Opens the objects of one worker, and closes them.
 
     Args:
         settings: limits of a database and its statements.
@@ -63,7 +66,7 @@ class Opener:
         clock: Callable[[], float],
         now: Callable[[], int],
         open_store: Callable[..., Store],
-        off_loop: Callable[[Callable[[], Store]], asyncio.Future[Store]],
+        off_loop: Callable[[Callable[[], Any]], asyncio.Future[Any]],
     ) -> None:
         self._settings = settings
         self._root = root
@@ -131,6 +134,23 @@ class Opener:
                     await self._owners.tell_taken(object_id, epoch)
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def close(self, activation: Activation, store: Store, why: Leave) -> CatalogEntry | None:
+        """Close an activation's file; what the catalog should say of it, None when that is not known.
+
+        A file that cannot be read is closed like any other: whoever opens it next sees what is wrong with it.
+        """
+        entry = None
+        # Who replaces the file tells the catalog and the alarm index what is in the other one.
+        if store.has_file and store.successor is None and why is not Leave.LOST:
+            try:
+                entry = activation.entry()
+            except apsw.Error as error:
+                problem = storage_failure(error, store.database)
+                log.error("%s: its file cannot be read: %s", activation, problem)
+                activation.report(trouble_of(problem) or TroubleKind.DISK, describe(problem))
+        await self._off_loop(store.abandon if why is Leave.LOST else lambda: store.close(self._now()))
+        return None if entry is None else entry._replace(gone=not store.database.path.exists())
 
     async def give_back(self, activation: Activation, why: Leave, *, has_file: bool) -> None:
         """The file is closed: let the ownership rest, or go."""

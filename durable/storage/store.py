@@ -266,9 +266,13 @@ class Store:
     def _is_needed(self, now: int) -> bool:
         """Whether the file has to stay, if there is one."""
         is_resting = self.database.new_file is not None
-        if not self.has_file or not (is_resting or self.database.connection.get_autocommit()):
+        try:
+            if not self.has_file or not (is_resting or self.database.connection.get_autocommit()):
+                return True
+            self.needed_until = self.metadata.needed_until()
+        except apsw.Error as error:
+            log.error("%s cannot be read, and is kept: %s", self.database.path, error)
             return True
-        self.needed_until = self.metadata.needed_until()
         return self.needed_until is None or self.needed_until > now
 
     def abandon(self) -> None:

@@ -13,6 +13,7 @@ from durable.cluster.redis import Notice
 from durable.conf import DurableSettings
 from durable.core import codec
 from durable.core.envelope import Target
+from durable.errors import error_from_wire
 from durable.identity import ObjectId
 from durable.runtime.activation import Activation
 from durable.runtime.namespace import dispatch
@@ -71,6 +72,8 @@ class LocalObjects(LocalFleet):
             raise AssertionError(f"{stub!r} is not active")
         target = Target(object_id.class_key, str(object_id), object_id.name)
         answer = await self._gateways[-1].router.command(worker.id, target, "show")
+        if answer.error is not None:
+            raise error_from_wire(answer.error)
         return dict(codec.decode(answer.value or b""))
 
     def has_file(self, stub: Any) -> bool:
