@@ -35,8 +35,8 @@ export function ConnectionPill({ connection, onRetry }: { readonly connection: C
     <div className="pill" data-testid="connection" data-state={connection.state}>
       <span className="pill-dot" aria-hidden="true" />
       <span className="pill-text">
-        {brief}
-        {connection.state === "reconnecting" && <> in {seconds} s</>}
+        <span className="pill-word">{connection.state === "reconnecting" ? "Reconnecting in " : brief}</span>
+        {connection.state === "reconnecting" && <>{seconds} s</>}
       </span>
       {connection.state === "reconnecting" && (
         <button type="button" className="pill-retry" onClick={onRetry}>

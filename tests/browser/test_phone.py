@@ -86,6 +86,29 @@ def test_no_page_is_wider_than_the_screen(
     assert alice.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+ALL_OF_THE_BAR = """
+() => document.querySelector("[data-testid=connection]").dataset.state === "reconnecting"
+  && [...document.querySelectorAll(".bar > *")].every((part) => {
+    const { left, right } = part.getBoundingClientRect();
+    return left >= 0 && right <= innerWidth;
+  })
+"""
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_bar_keeps_all_its_buttons_while_the_connection_is_lost(
+    service: RunningService, visitor: Visitor, width: int
+) -> None:
+    room = service.create_room("A title that is long enough to be in the way")
+    visitor(service, "Bob").enter(room)
+    phone = {**PHONE, "viewport": {"width": width, "height": 568}}
+    alice = visitor(service, "Alice", **phone).enter(room)
+    alice.sees_people("Alice", "Bob")
+    alice.page.context.set_offline(True)
+    alice.page.wait_for_function(ALL_OF_THE_BAR)
+    expect(alice.page.get_by_role("status").first).to_have_text("Reconnecting")
+
+
 def test_a_narrow_window_can_be_used(service: RunningService, visitor: Visitor, room: str) -> None:
     alice = visitor(service, "Alice", **{**PHONE, "viewport": {"width": 320, "height": 568}}).enter(room)
     assert alice.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
