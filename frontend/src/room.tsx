@@ -163,7 +163,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
         </button>
       </header>
 
-      <main className="board" id="board" aria-label="Whiteboard" data-testid="board" data-ready={boardReady && state.you !== null} ref={(element) => setInert(element, !boardInSight)}>
+      <main className="board" id="board" aria-label="Whiteboard" data-testid="board" data-ready={boardReady && state.you !== null} ref={(element) => setInert(element, !boardInSight || farewell !== null)}>
         <BoardBoundary>
           <Suspense fallback={<p className="board-loading">Rolling out the paper…</p>}>
             <Board session={session} theme={theme} title={state.title} onReady={onBoard} />
@@ -177,23 +177,25 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
             </button>
           </div>
         )}
-        {farewell && (
-          <div className="farewell" role="alert">
-            <h2>{farewell.title}</h2>
-            <p>{farewell.text}</p>
-            <p>
-              {farewell.reload && (
-                <a className="button primary" href={window.location.pathname}>
-                  Load again
-                </a>
-              )}
-              <a className="button" href="/">
-                All rooms
-              </a>
-            </p>
-          </div>
-        )}
       </main>
+
+      {/* Not a part of the board: it is for whoever is looking at the chat as well. */}
+      {farewell && (
+        <div className="farewell" role="alert">
+          <h2>{farewell.title}</h2>
+          <p>{farewell.text}</p>
+          <p>
+            {farewell.reload && (
+              <a className="button primary" href={window.location.pathname}>
+                Load again
+              </a>
+            )}
+            <a className="button" href="/">
+              All rooms
+            </a>
+          </p>
+        </div>
+      )}
 
       <aside className="chat" id="chat" aria-label="Chat" data-testid="chat" ref={(element) => setInert(element, !chatInSight)}>
         <Chat session={session} state={state} inSight={chatInSight}>

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.person import Person
+from tests.browser.test_phone import PHONE, tab
 from tests.running_service import RunningService
 
 
@@ -74,20 +75,40 @@ def test_a_room_in_use_is_among_the_objects_with_its_sockets(
         expect(admin.page.get_by_text(str(pid)).first).to_be_visible()
 
 
+def delete(admin: Person, title: str) -> None:
+    admin.page.goto("/admin/rooms/roomentry/")
+    admin.page.get_by_role("link", name=title).click()
+    admin.page.get_by_role("link", name="Delete").click()
+    admin.page.get_by_role("button", name="Yes, I’m sure").click()
+
+
 def test_who_is_in_a_room_that_is_deleted_is_told(
     service: RunningService, visitor: Visitor, admin: Person
 ) -> None:
     room = service.create_room("Short-lived")
     alice = visitor(service, "Alice").enter(room)
-    admin.page.goto("/admin/rooms/roomentry/?q=" + room.rpartition("/")[2])
-    admin.page.get_by_role("link", name="Short-lived").click()
-    admin.page.get_by_role("link", name="Delete").click()
-    admin.page.get_by_role("button", name="Yes, I’m sure").click()
+    delete(admin, "Short-lived")
     expect(alice.page.get_by_role("heading", name="There is no such room")).to_be_visible()
     expect(alice.box).to_be_disabled()
     answer = alice.page.goto(room)
     assert answer is not None
     assert answer.status == 404
+
+
+def test_the_farewell_is_seen_from_the_chat_of_a_phone_as_well(
+    service: RunningService, visitor: Visitor, admin: Person
+) -> None:
+    room = service.create_room("Gone on the way")
+    alice = visitor(service, "Alice", **PHONE).enter(room)
+    tab(alice, "Chat")
+    alice.box.fill("Not yet sent")
+    delete(admin, "Gone on the way")
+    expect(alice.page.get_by_role("heading", name="There is no such room")).to_be_in_viewport(ratio=1)
+    expect(alice.page.get_by_role("alert").get_by_role("link", name="All rooms")).to_be_in_viewport(ratio=1)
+    expect(alice.box).to_be_in_viewport(ratio=1)
+    tab(alice, "Board")
+    expect(alice.page.get_by_role("heading", name="There is no such room")).to_be_in_viewport(ratio=1)
+    expect(alice.board).to_have_js_property("inert", True)
 
 
 def test_the_documentation_of_the_api_is_drawn(service: RunningService, visitor: Visitor) -> None:
