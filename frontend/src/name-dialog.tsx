@@ -1,6 +1,6 @@
 /** Asks a guest for a name, in a native dialog: beside the conversation on the first visit, modal when renaming. */
 
-import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type FormEvent, type ReactNode, useLayoutEffect, useRef, useState } from "react";
 
 const KEY = "durable-rooms:name";
 export const NAME_LENGTH = 32;
@@ -33,12 +33,14 @@ export function NameDialog({ current, modal, onName, onSkip }: NameDialogProps):
   const dialog = useRef<HTMLDialogElement>(null);
   const [name, setName] = useState(modal ? current : "");
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = dialog.current;
-    if (!element || element.open) return;
+    if (!element) return;
     if (modal) element.showModal();
     // `show()` would move the focus here; somebody may be writing already.
     else element.setAttribute("open", "");
+    // While it is still in the page: a modal dialog gives the focus back to where it was.
+    return () => element.close();
   }, [modal]);
 
   const submit = (event: FormEvent): void => {

@@ -20,6 +20,12 @@ export function People({ you, users, typing, onRename, onVisit }: PeopleProps): 
   const root = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
 
+  /** What has the focus in the list is about to be hidden. */
+  const close = (): void => {
+    setOpen(false);
+    button.current?.focus();
+  };
+
   useEffect(() => {
     if (!open) return;
     const outside = (event: Event): void => {
@@ -27,8 +33,7 @@ export function People({ you, users, typing, onRename, onVisit }: PeopleProps): 
     };
     const escape = (event: KeyboardEvent): void => {
       if (event.key !== "Escape") return;
-      setOpen(false);
-      button.current?.focus();
+      close();
     };
     document.addEventListener("pointerdown", outside, true);
     document.addEventListener("focusin", outside);
@@ -75,7 +80,7 @@ export function People({ you, users, typing, onRename, onVisit }: PeopleProps): 
                     aria-label="Rename yourself"
                     title="Rename yourself"
                     onClick={() => {
-                      setOpen(false);
+                      close();
                       onRename();
                     }}
                   >
@@ -89,7 +94,7 @@ export function People({ you, users, typing, onRename, onVisit }: PeopleProps): 
                   aria-label={`Go to the cursor of ${user.name}`}
                   title="Go to their cursor"
                   onClick={() => {
-                    setOpen(false);
+                    close();
                     onVisit(user.id);
                   }}
                 >

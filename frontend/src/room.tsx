@@ -117,15 +117,21 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
     }
   };
 
+  const answered = (): void => {
+    // The card stood above it; the modal dialog gives the focus back by itself.
+    if (asking === "first") document.getElementById("chat-box")?.focus();
+    setAsking(null);
+  };
+
   const named = (name: string): void => {
     rememberName(name);
     session.rename(name);
-    setAsking(null);
+    answered();
   };
 
   const skipped = (): void => {
     if (asking === "first") rememberName("");
-    setAsking(null);
+    answered();
   };
 
   const visit = (id: string): void => {
