@@ -145,6 +145,7 @@ class BoardLink implements BoardListener {
 
   /** Something on the board may have changed; what did is found out, and sent, in a moment. */
   readonly changed = (): void => {
+    this.tellTrouble();
     if (this.drawTimer === undefined) {
       const wait = Math.max(0, this.drawnAt + this.drawPause - performance.now());
       this.drawTimer = window.setTimeout(this.draw, wait);
@@ -176,6 +177,14 @@ class BoardLink implements BoardListener {
 
   get isBehind(): boolean {
     return this.session.scene.isBehind(shareable(this.elements()));
+  }
+
+  /** Excalidraw's own dialog for errors, such as a pasted image, has no button and never gets the keyboard. */
+  private tellTrouble(): void {
+    const { errorMessage } = this.api.getAppState();
+    if (errorMessage === null) return;
+    this.api.updateScene({ appState: { errorMessage: null }, captureUpdate: CaptureUpdateAction.NEVER });
+    this.session.notify(typeof errorMessage === "string" ? errorMessage : "That did not work.");
   }
 
   private readonly draw = (): void => {

@@ -7,6 +7,19 @@ from tests.browser.conftest import Visitor
 from tests.browser.person import Person
 from tests.running_service import RunningService
 
+PICTURE = "await new Promise((done) => document.createElement('canvas').toBlob(done))"
+COPY_A_PICTURE = f"""
+async () => navigator.clipboard.write([new ClipboardItem({{ "image/png": {PICTURE} }})])
+"""
+DROP_A_PICTURE = f"""
+async (canvas) => {{
+  const data = new DataTransfer();
+  data.items.add(new File([{PICTURE}], "picture.png", {{ type: "image/png" }}));
+  canvas.dispatchEvent(new DragEvent("drop", {{ bubbles: true, cancelable: true, dataTransfer: data }}));
+}}
+"""
+IN_THE_BOARD = "() => document.getElementById('board').contains(document.activeElement)"
+
 
 @pytest.fixture
 def room(service: RunningService) -> str:
@@ -48,3 +61,18 @@ def test_after_a_visit_one_is_where_one_was(
     people.press("Enter")
     alice.page.get_by_role("button", name="Go to the cursor of Bob").press("Enter")
     expect(people).to_be_focused()
+
+
+def test_a_picture_is_refused_without_a_dialog(alice: Person) -> None:
+    alice.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    alice.page.evaluate(COPY_A_PICTURE)
+    canvas = alice.page.locator("canvas.interactive")
+    canvas.click(position={"x": 400, "y": 550})
+    notice = alice.page.get_by_test_id("notice")
+    alice.page.keyboard.press("Control+V")
+    expect(notice).to_contain_text("Images are disabled.")
+    assert alice.page.evaluate(IN_THE_BOARD)
+    notice.get_by_role("button", name="Dismiss").click()
+    canvas.evaluate(DROP_A_PICTURE)
+    expect(notice).to_contain_text("Images are disabled.")
+    expect(alice.page.get_by_role("dialog")).to_have_count(0)
