@@ -85,6 +85,8 @@ class BoardLink implements BoardListener {
 
   settle(ids: ReadonlySet<string> | null): void {
     this.settled = true;
+    // Whoever saw us leave has forgotten where we point.
+    this.sayPresenceAgain();
     const scene = this.api.getSceneElementsIncludingDeleted();
     if (ids) {
       const gone = this.session.scene.forgetExcept(ids, scene);
@@ -116,10 +118,10 @@ class BoardLink implements BoardListener {
   presence(id: string, presence: PresenceState): void {
     const user = this.users.find((other) => other.id === id);
     if (!user) return;
-    const next: { -readonly [Key in keyof Collaborator]: Collaborator[Key] } = {
-      ...this.collaborators.get(id as SocketId),
-      ...look(user),
-    };
+    const known = this.collaborators.get(id as SocketId);
+    // Somebody's board speaks for the first time: from now on it hears, and it has missed what we said before.
+    if (presence.selected && !known?.selectedElementIds) this.sayPresenceAgain();
+    const next: { -readonly [Key in keyof Collaborator]: Collaborator[Key] } = { ...known, ...look(user) };
     if (presence.cursor === null) delete next.pointer;
     else if (presence.cursor) next.pointer = { x: presence.cursor.x, y: presence.cursor.y, tool: presence.cursor.tool ?? "pointer" };
     if (presence.button) next.button = presence.button;
@@ -132,15 +134,16 @@ class BoardLink implements BoardListener {
     this.changed();
   }
 
-  /** Brings another person's cursor, if they show one, into the middle. */
-  visit(id: string): void {
+  /** Brings another person's cursor into the middle; says whether they show one. */
+  visit(id: string): boolean {
     const pointer = this.collaborators.get(id as SocketId)?.pointer;
-    if (!pointer) return;
+    if (!pointer) return false;
     const { width, height, zoom } = this.api.getAppState();
     this.api.updateScene({
       appState: { scrollX: width / 2 / zoom.value - pointer.x, scrollY: height / 2 / zoom.value - pointer.y },
       captureUpdate: CaptureUpdateAction.NEVER,
     });
+    return true;
   }
 
   /** Something on the board may have changed; what did is found out, and sent, in a moment. */
@@ -230,10 +233,16 @@ class BoardLink implements BoardListener {
     const presence = { cursor: this.cursor, button: this.button, selected };
     const said = JSON.stringify(presence);
     if (said === this.saidPresence) return;
-    this.saidPresence = said;
     this.presenceAt = performance.now();
-    this.session.presence(presence);
+    if (this.session.presence(presence)) this.saidPresence = said;
+    // The network does not keep up; without a connection it is said when there is one again.
+    else if (this.session.isLive) this.presenceSoon();
   };
+
+  private sayPresenceAgain(): void {
+    this.saidPresence = "";
+    this.presenceSoon();
+  }
 
   /** Many cursors move in one frame of the screen; Excalidraw hears of them once. */
   private showCollaborators(): void {
@@ -255,7 +264,7 @@ function shareable(scene: readonly OrderedExcalidrawElement[]): readonly Ordered
 
 export interface BoardHandle {
   elements(): readonly OrderedExcalidrawElement[];
-  visit(id: string): void;
+  visit(id: string): boolean;
   readonly isBehind: boolean;
 }
 

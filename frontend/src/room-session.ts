@@ -172,8 +172,9 @@ export class RoomSession {
     this.send({ type: "rename", name });
   }
 
-  presence(presence: PresenceState): void {
-    if (this.isLive && this.socket.buffered < 16 * 1024) this.send({ type: "presence", ...presence });
+  /** Says whether it went out: it does not wait for a slow network, and is soon out of date. */
+  presence(presence: PresenceState): boolean {
+    return this.isLive && this.socket.buffered < 16 * 1024 && this.send({ type: "presence", ...presence });
   }
 
   reconnect(): void {

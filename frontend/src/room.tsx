@@ -136,7 +136,9 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
 
   const visit = (id: string): void => {
     setView("board");
-    board.current?.visit(id);
+    if (board.current?.visit(id)) return;
+    const name = state.users.find((user) => user.id === id)?.name;
+    session.notify(`${name} is not pointing at the board right now.`);
   };
 
   const farewell = state.connection.state === "closed" ? FAREWELLS[state.connection.reason] : null;

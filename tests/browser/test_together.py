@@ -100,6 +100,26 @@ def test_each_sees_the_others_cursor(together: Two) -> None:
     assert bob.ink_around(450, 420) == 0
 
 
+def test_who_does_not_move_is_found_by_who_comes_later(service: RunningService, visitor: Visitor) -> None:
+    room = service.create_room("Standing still")
+    alice = visitor(service, "Alice").enter(room)
+    alice.page.mouse.move(440, 410)
+    alice.page.mouse.move(450, 420)
+    bob = visitor(service, "Bob").enter(room)
+    bob.sees_ink_around(450, 420)
+    alice.page.evaluate("dispatchEvent(new Event('offline'))")
+    alice.say("Was I away?")
+    bob.sees("Was I away?")
+    bob.sees_ink_around(450, 420)
+
+
+def test_who_points_at_nothing_cannot_be_visited(together: Two) -> None:
+    alice, _ = together
+    alice.page.locator(".people-button").click()
+    alice.page.get_by_role("button", name="Go to the cursor of Bob").click()
+    expect(alice.page.get_by_test_id("notice")).to_contain_text("Bob is not pointing at the board right now.")
+
+
 def test_a_new_name_is_known_to_both_and_kept(together: Two) -> None:
     alice, bob = together
     alice.say("As Alice")
