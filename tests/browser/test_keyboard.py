@@ -76,3 +76,8 @@ def test_a_picture_is_refused_without_a_dialog(alice: Person) -> None:
     canvas.evaluate(DROP_A_PICTURE)
     expect(notice).to_contain_text("Images are disabled.")
     expect(alice.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_nothing_invisible_takes_the_focus(alice: Person) -> None:
+    expect(alice.page.get_by_role("radio", name="Rectangle")).to_have_count(1)
+    expect(alice.page.get_by_role("checkbox", name="Library")).to_have_count(0)
