@@ -23,9 +23,9 @@ const Body = memo(function Body({ html, text }: { readonly html: string; readonl
     if (html && target.current) showServerHtml(target.current, html);
   }, [html]);
   return html ? (
-    <div className="message-body" ref={target} />
+    <div className="message-body" dir="auto" ref={target} />
   ) : (
-    <div className="message-body">
+    <div className="message-body" dir="auto">
       <p className="plain">{text}</p>
     </div>
   );
@@ -267,6 +267,7 @@ function Composer({ session, limit, connection, inSight }: ComposerProps): React
       <div className="composer-box">
         <textarea
           id="chat-box"
+          dir="auto"
           ref={box}
           rows={1}
           value={text}

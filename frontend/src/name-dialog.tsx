@@ -63,7 +63,7 @@ export function NameDialog({ current, modal, onName, onSkip }: NameDialogProps):
           <label htmlFor="your-name" className="visually-hidden">
             Your name
           </label>
-          <input id="your-name" value={name} maxLength={NAME_LENGTH} autoComplete="nickname" placeholder="Your name" spellCheck={false} onChange={(event) => setName(event.target.value)} />
+          <input id="your-name" dir="auto" value={name} maxLength={NAME_LENGTH} autoComplete="nickname" placeholder="Your name" spellCheck={false} onChange={(event) => setName(event.target.value)} />
           <button type="submit" className="button primary">
             Save
           </button>

@@ -177,6 +177,32 @@ def test_markdown_is_shown_as_markup(together: Two) -> None:
     expect(link).to_have_attribute("rel", re.compile("noopener"))
 
 
+def test_each_part_of_a_message_runs_in_its_own_direction(together: Two) -> None:
+    alice, _ = together
+    alice.box.fill("שלום")
+    assert alice.box.evaluate("box => getComputedStyle(box).direction") == "rtl"
+    alice.say("مرحبا بالعالم!\n\nHello, world!\n\n```\ncode\n```")
+    expect(alice.messages).to_have_count(1)
+    sides = alice.messages.locator("p, pre").evaluate_all(
+        """parts => parts.map((part) => {
+          const words = document.createRange();
+          words.selectNodeContents(part);
+          const [outer, inner] = [part, words].map((one) => one.getBoundingClientRect());
+          return inner.left - outer.left < outer.right - inner.right ? "left" : "right";
+        })"""
+    )
+    assert sides == ["right", "left", "left"]
+
+
+def test_a_wide_table_is_scrolled_and_not_broken(together: Two) -> None:
+    alice, _ = together
+    alice.say("| a | b | c |\n|---|---|---|\n" + "| 1111111111 | 2222222222 | 3333333333333333 |\n")
+    table = alice.messages.locator("table")
+    assert table.evaluate("table => table.scrollWidth > table.clientWidth")
+    heights = table.locator("tr").evaluate_all("rows => rows.map((row) => row.clientHeight)")
+    assert heights[0] == heights[1]
+
+
 def test_malice_in_messages_does_nothing(together: Two) -> None:
     alice, bob = together
     bob.page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
