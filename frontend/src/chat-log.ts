@@ -20,9 +20,6 @@ export interface ChatLog {
 
 export const EMPTY_LOG: ChatLog = { messages: [], outgoing: [], hasOlder: false };
 
-/** A full first page means that there may be more before it. */
-export const PAGE = 100;
-
 /** Adds messages the room told us, whatever order or repetition they come in. */
 export function merge(log: ChatLog, incoming: readonly Message[]): ChatLog {
   if (incoming.length === 0) return log;
@@ -45,8 +42,8 @@ export function merge(log: ChatLog, incoming: readonly Message[]): ChatLog {
 }
 
 /** Starts over from a snapshot, which may leave a gap to what was here before; what is under way stays. */
-export function restart(log: ChatLog, incoming: readonly Message[]): ChatLog {
-  return merge({ messages: [], outgoing: log.outgoing, hasOlder: incoming.length >= PAGE }, incoming);
+export function restart(log: ChatLog, incoming: readonly Message[], hasOlder: boolean): ChatLog {
+  return merge({ messages: [], outgoing: log.outgoing, hasOlder }, incoming);
 }
 
 export function older(log: ChatLog, incoming: readonly Message[], more: boolean): ChatLog {

@@ -78,6 +78,8 @@ export interface Welcome {
   readonly seq: number;
   readonly mode: "snapshot" | "delta";
   readonly messages: readonly Message[];
+  /** Whether the room has messages before the first one of this welcome, its parts included; not every server says so. */
+  readonly older?: boolean;
   readonly elements: readonly BoardElement[];
   /** False when `part` frames follow. */
   readonly complete: boolean;

@@ -47,6 +47,8 @@ export interface BoardListener {
 }
 
 const DEFAULT_LIMITS: Limits = { text: 4000, elements: 500, frame: 256 * 1024, element: 128 * 1024, board_elements: 5000 };
+/** Where a server does not say whether there are older messages, this many make it likely. */
+const FULL_PAGE = 100;
 const TYPING_FOR_MS = 5_000;
 const RATE_PAUSE_MS = 1_500;
 const LONGEST_PAUSE_MS = 60_000;
@@ -240,7 +242,8 @@ export class RoomSession {
       case "welcome": {
         const ids = frame.mode === "snapshot" ? new Set(frame.elements.map((element) => element.id)) : null;
         this.arriving = { seq: frame.seq, ids };
-        const log = frame.mode === "snapshot" ? chat.restart(this.state.log, frame.messages) : chat.merge(this.state.log, frame.messages);
+        const older = frame.older ?? frame.messages.length >= FULL_PAGE;
+        const log = frame.mode === "snapshot" ? chat.restart(this.state.log, frame.messages, older) : chat.merge(this.state.log, frame.messages);
         this.countUnread(frame.mode === "delta" ? frame.messages : [], frame.you.id);
         this.update({ you: frame.you, title: frame.title || this.state.title, limits: { ...DEFAULT_LIMITS, ...frame.limits }, log });
         this.setUsers(frame.users);

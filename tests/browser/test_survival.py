@@ -136,7 +136,7 @@ def post(room: str, texts: list[str]) -> None:
     for first in range(0, len(texts), 40):
         with connect(address, origin=Origin(room.partition("/r/")[0])) as socket:
             for text in texts[first : first + 40]:
-                socket.send(json.dumps({"type": "chat", "id": text.replace(" ", "-"), "text": text}))
+                socket.send(json.dumps({"type": "chat", "id": text.replace(" ", "-")[:60], "text": text}))
                 while json.loads(socket.recv(timeout=15))["type"] != "ack":
                     pass
 
@@ -152,3 +152,16 @@ def test_history_beyond_the_newest_hundred_comes_on_request(
     bob.page.get_by_role("button", name="Load older").click()
     expect(bob.messages).to_have_count(105)
     assert bob.said() == [f"Message {number}" for number in range(105)]
+
+
+def test_history_is_offered_too_when_the_welcome_came_in_parts(
+    service: RunningService, visitor: Visitor
+) -> None:
+    room = service.create_room("Long words")
+    post(room, [f"{number} {'word ' * 150}".strip() for number in range(105)])
+    bob = visitor(service, "Bob").enter(room)
+    expect(bob.messages).to_have_count(100)
+    bob.log.evaluate("log => log.scrollTo(0, 0)")
+    bob.page.get_by_role("button", name="Load older").click()
+    expect(bob.messages).to_have_count(105)
+    expect(bob.page.get_by_role("button", name="Load older")).to_have_count(0)
