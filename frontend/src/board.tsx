@@ -17,7 +17,7 @@ import { memo, useEffect, useMemo, useRef } from "react";
 import { cursorId } from "./identity";
 import type { BoardElement, Cursor, PresenceState, User } from "./protocol";
 import type { BoardListener, RoomSession } from "./room-session";
-import { beats } from "./scene-sync";
+import { beats, type Version } from "./scene-sync";
 import type { Theme } from "./theme";
 
 const DRAW_EVERY_MS = 90;
@@ -56,8 +56,12 @@ class BoardLink implements BoardListener {
     private readonly session: RoomSession,
   ) {}
 
-  receive(elements: readonly BoardElement[]): void {
-    const local = this.api.getSceneElementsIncludingDeleted();
+  receive(elements: readonly BoardElement[], putBack: ReadonlyMap<string, Version> = new Map()): void {
+    // What nobody here has touched since gives way to the room's older version; what was changed here goes on to win.
+    const local = this.api.getSceneElementsIncludingDeleted().filter((element) => {
+      const was = putBack.get(element.id);
+      return !was || beats(element, was);
+    });
     const byId = new Map(local.map((element) => [element.id, element]));
     const remote: OrderedExcalidrawElement[] = [];
     const alive: OrderedExcalidrawElement[] = [];
@@ -89,6 +93,7 @@ class BoardLink implements BoardListener {
     this.sayPresenceAgain();
     const scene = this.api.getSceneElementsIncludingDeleted();
     if (ids) {
+      for (const id of this.waiting.keys()) if (!ids.has(id)) this.waiting.delete(id);
       const gone = this.session.scene.forgetExcept(ids, scene);
       if (gone.size > 0) {
         const elements = scene.filter((element) => !gone.has(element.id));

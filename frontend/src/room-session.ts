@@ -14,7 +14,7 @@ import {
   type User,
   type You,
 } from "./protocol";
-import { SceneSync } from "./scene-sync";
+import { SceneSync, type Version } from "./scene-sync";
 import { type Connection, RoomSocket } from "./socket";
 
 export interface RoomState {
@@ -35,8 +35,8 @@ export interface RoomState {
 
 /** What the board does with the room's news. */
 export interface BoardListener {
-  /** Elements the room sent. */
-  receive(elements: readonly BoardElement[]): void;
+  /** Elements the room sent; `putBack` has the versions it had before of those that it has an older one of now. */
+  receive(elements: readonly BoardElement[], putBack: ReadonlyMap<string, Version>): void;
   /** The whole board has arrived; `ids` names all of it after a snapshot. */
   settle(ids: ReadonlySet<string> | null): void;
   presence(id: string, presence: PresenceState): void;
@@ -247,7 +247,7 @@ export class RoomSession {
         this.countUnread(frame.mode === "delta" ? frame.messages : [], frame.you.id);
         this.update({ you: frame.you, title: frame.title || this.state.title, limits: { ...DEFAULT_LIMITS, ...frame.limits }, log });
         this.setUsers(frame.users);
-        this.elements(frame.elements);
+        this.elements(frame.elements, ids !== null);
         this.socket.confirm();
         this.arrived(frame.complete !== false, frame.next);
         return;
@@ -255,7 +255,7 @@ export class RoomSession {
       case "part":
         for (const element of frame.elements) this.arriving?.ids?.add(element.id);
         this.update({ log: chat.merge(this.state.log, frame.messages) });
-        this.elements(frame.elements);
+        this.elements(frame.elements, this.arriving?.ids != null);
         this.arrived(frame.last, frame.next);
         return;
       case "chat":
@@ -273,7 +273,7 @@ export class RoomSession {
       case "draw":
         this.reach(frame.seq);
         for (const element of frame.elements) this.arriving?.ids?.add(element.id);
-        this.elements(frame.elements);
+        this.elements(frame.elements, false);
         return;
       case "presence":
         if (frame.id === this.state.you?.id) return;
@@ -317,7 +317,8 @@ export class RoomSession {
     const arrived = this.arriving;
     if (!arrived) return;
     this.arriving = null;
-    this.seq = Math.max(this.seq, arrived.seq);
+    // A snapshot's number may be lower than ours: the room was put back to a copy of its earlier self.
+    this.seq = arrived.seq;
     for (const own of this.state.log.outgoing) {
       if (own.refusal === undefined) this.send({ type: "chat", id: own.id, text: own.text });
     }
@@ -327,10 +328,10 @@ export class RoomSession {
     });
   }
 
-  private elements(elements: readonly BoardElement[]): void {
+  private elements(elements: readonly BoardElement[], snapshot: boolean): void {
     if (elements.length === 0) return;
-    this.scene.learn(elements);
-    this.tellBoard((board) => board.receive(elements));
+    const putBack = this.scene.learn(elements, snapshot);
+    this.tellBoard((board) => board.receive(elements, putBack));
   }
 
   private confirmMessage(id: string, seq: number, timestamp: number | undefined, html: string | undefined): void {

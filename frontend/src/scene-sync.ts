@@ -2,7 +2,7 @@
 
 import type { BoardElement } from "./protocol";
 
-interface Version {
+export interface Version {
   readonly version: number;
   readonly versionNonce: number;
 }
@@ -47,13 +47,24 @@ export class SceneSync {
 
   constructor(private readonly newId: () => string) {}
 
-  /** The room told us these. */
-  learn(elements: readonly BoardElement[]): void {
+  /**
+   * The room told us these. Where a snapshot has an older version than the room had before, the room itself was put back, to a copy
+   * of its earlier self: the older one counts. Answers what was known of those.
+   */
+  learn(elements: readonly BoardElement[], snapshot = false): ReadonlyMap<string, Version> {
+    const putBack = new Map<string, Version>();
     for (const element of elements) {
-      if (!beats(element, this.known.get(element.id))) continue;
+      const known = this.known.get(element.id);
+      if (known && !beats(element, known)) {
+        if (!snapshot || !beats(known, element)) continue;
+        putBack.set(element.id, known);
+        this.sent.delete(element.id);
+        this.refused.delete(element.id);
+      }
       this.known.set(element.id, { version: element.version, versionNonce: element.versionNonce });
       this.latest.set(element.id, element);
     }
+    return putBack;
   }
 
   /** Elements that the room had and, by a complete snapshot of `ids`, has no longer; they are forgotten here. */

@@ -109,6 +109,31 @@ describe("after a lost connection", () => {
   });
 });
 
+describe("after the room was put back to a copy", () => {
+  it("takes the older version of a snapshot for the room's, and says what was known", () => {
+    const scene = sync();
+    scene.learn([element("a", 5), element("b", 5), element("same", 2)]);
+    const putBack = scene.learn([element("a", 2), element("b", 6), element("same", 2)], true);
+    expect([...putBack]).toEqual([["a", { version: 5, versionNonce: 7 }]]);
+    expect(scene.isBehind([element("a", 2), element("b", 6), element("same", 2)])).toBe(false);
+  });
+
+  it("sends what is changed from there on, though it once sent a higher version", () => {
+    const scene = sync();
+    const [batch] = scene.take([element("a", 5)], LIMITS).batches;
+    scene.acknowledge(batch?.id ?? "");
+    scene.learn([element("a", 2)], true);
+    expect(scene.take([element("a", 3)], LIMITS).batches).toHaveLength(1);
+  });
+
+  it("is not misled by an older version that is no part of a snapshot", () => {
+    const scene = sync();
+    scene.learn([element("a", 5)]);
+    expect(scene.learn([element("a", 2)]).size).toBe(0);
+    expect(scene.isBehind([element("a", 5)])).toBe(false);
+  });
+});
+
 describe("a refused frame", () => {
   it("is tried again whole when the trouble passes", () => {
     const scene = sync();
