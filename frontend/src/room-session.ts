@@ -50,6 +50,7 @@ const DEFAULT_LIMITS: Limits = { text: 4000, elements: 500, frame: 256 * 1024, e
 /** Where a server does not say whether there are older messages, this many make it likely. */
 const FULL_PAGE = 100;
 const TYPING_FOR_MS = 5_000;
+const CATCH_UP_EVERY_MS = 5_000;
 const RATE_PAUSE_MS = 1_500;
 const LONGEST_PAUSE_MS = 60_000;
 /** Errors that mean "not now"; the others mean "not this". */
@@ -72,8 +73,10 @@ export class RoomSession {
   private readonly typingTimers = new Map<string, number>();
   /** Everything up to here has arrived, without gaps. */
   private seq = 0;
-  /** While a welcome continues in parts: the number it leads up to, and the elements named so far. */
-  private arriving: { seq: number; ids: Set<string> | null } | null = null;
+  /** While a welcome continues in parts: the number it leads up to, the elements named so far, and whether it is not the first one. */
+  private arriving: { seq: number; readonly ids: Set<string> | null; readonly again: boolean } | null = null;
+  /** When the room was last asked for what never came. */
+  private askedAt = 0;
   private pausedUntil = 0;
   /** How often in a row the room has failed at something of ours. */
   private failures = 0;
@@ -241,10 +244,11 @@ export class RoomSession {
     switch (frame.type) {
       case "welcome": {
         const ids = frame.mode === "snapshot" ? new Set(frame.elements.map((element) => element.id)) : null;
-        this.arriving = { seq: frame.seq, ids };
+        const again = this.state.you !== null;
+        this.arriving = { seq: frame.seq, ids, again };
+        if (again) this.countUnread(frame.messages);
         const older = frame.older ?? frame.messages.length >= FULL_PAGE;
         const log = frame.mode === "snapshot" ? chat.restart(this.state.log, frame.messages, older) : chat.merge(this.state.log, frame.messages);
-        this.countUnread(frame.mode === "delta" ? frame.messages : [], frame.you.id);
         this.update({ you: frame.you, title: frame.title || this.state.title, limits: { ...DEFAULT_LIMITS, ...frame.limits }, log });
         this.setUsers(frame.users);
         this.elements(frame.elements, ids !== null);
@@ -254,14 +258,15 @@ export class RoomSession {
       }
       case "part":
         for (const element of frame.elements) this.arriving?.ids?.add(element.id);
+        if (this.arriving?.again) this.countUnread(frame.messages);
         this.update({ log: chat.merge(this.state.log, frame.messages) });
         this.elements(frame.elements, this.arriving?.ids != null);
         this.arrived(frame.last, frame.next);
         return;
       case "chat":
+        this.countUnread([frame]);
         this.reach(frame.seq);
         this.stopTyping(frame.user_id);
-        this.countUnread([frame], this.state.you?.id);
         this.update({ log: chat.merge(this.state.log, [frame]) });
         return;
       case "ack":
@@ -299,7 +304,7 @@ export class RoomSession {
         return;
       case "heartbeat":
         // Frames keep their order, so a higher number here means that some frame never came.
-        if (!this.arriving && frame.seq > this.seq) this.send({ type: "sync", since: this.seq });
+        if (frame.seq > this.seq) this.catchUp();
         return;
       case "error":
         this.hearError(frame.code, frame.message, frame.id, frame.element);
@@ -307,9 +312,20 @@ export class RoomSession {
     }
   }
 
+  /** Numbers come one after another, each once: one beyond the next shows that some frame never came. */
   private reach(seq: number): void {
-    if (this.arriving) this.arriving.seq = Math.max(this.arriving.seq, seq);
-    else this.seq = Math.max(this.seq, seq);
+    const reached = this.arriving?.seq ?? this.seq;
+    if (seq > reached + 1) this.catchUp();
+    else if (seq <= reached) return;
+    else if (this.arriving) this.arriving.seq = seq;
+    else this.seq = seq;
+  }
+
+  /** Has the room tell again what is missing here; not more often than it can answer, however many frames show the gap. */
+  private catchUp(): void {
+    if (this.arriving || Date.now() - this.askedAt < CATCH_UP_EVERY_MS) return;
+    this.askedAt = Date.now();
+    this.send({ type: "sync", since: this.seq });
   }
 
   /** All that the room had to catch us up on is here: from now on `seq` counts, and what was not acknowledged goes again. */
@@ -377,9 +393,11 @@ export class RoomSession {
     }, pause);
   }
 
-  private countUnread(messages: readonly Message[], you: string | undefined): void {
+  /** Counts what has not been here before; to be told before the log and `seq` have it. */
+  private countUnread(messages: readonly Message[]): void {
     if (this.chatInSight) return;
-    const fresh = messages.filter((message) => message.user_id !== you).length;
+    const known = new Set(this.state.log.messages.map((message) => message.seq));
+    const fresh = messages.filter(({ seq, user_id }) => seq > this.seq && !known.has(seq) && user_id !== this.state.you?.id).length;
     if (fresh > 0) this.update({ unread: this.state.unread + fresh });
   }
 

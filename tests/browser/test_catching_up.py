@@ -3,6 +3,7 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visitor
+from tests.browser.wire import Wire
 from tests.running_service import RunningService
 
 
@@ -48,3 +49,44 @@ def test_after_a_restored_copy_open_pages_show_what_the_room_has(
     alice.page.keyboard.press("ArrowRight")
     alice.is_synced()
     bob.has_board_of(alice)
+
+
+def test_a_frame_that_never_came_is_asked_for_once(service: RunningService, visitor: Visitor) -> None:
+    room = service.create_room("A gap")
+    alice, bob = visitor(service, "Alice"), visitor(service, "Bob").enter(room)
+    wire = Wire(alice.page)
+    alice.enter(room)
+    wire.swallows_heard = lambda frame: frame.get("text") == "Two" and frame["type"] == "chat"
+    for text in ("One", "Two", "Three", "Four"):
+        bob.say(text)
+        bob.sees(text)
+    expect(alice.messages).to_have_text(["One", "Two", "Three", "Four"])
+    alice.say("Five")
+    bob.sees("Five")
+    alice.draw_rectangle(300, 300)
+    bob.has_board_of(alice)
+    bob.draw_rectangle(500, 450)
+    alice.has_board_of(bob)
+    assert [frame for frame in wire.sent if frame["type"] == "sync"] == [{"type": "sync", "since": 1}]
+
+
+def test_all_that_was_missed_counts_as_unread_once(service: RunningService, visitor: Visitor) -> None:
+    room = service.create_room("Unread")
+    alice, bob = visitor(service, "Alice").enter(room), visitor(service, "Bob")
+    bob.page.set_viewport_size({"width": 390, "height": 844})
+    wire = Wire(bob.page)
+    bob.enter(room)
+    bob.page.context.set_offline(True)
+    expect(bob.pill).to_have_attribute("data-state", "reconnecting")
+    for number in range(10):
+        alice.say(f"{number} " + "x" * 3900)
+        expect(alice.messages).to_have_count(number + 1)
+    bob.page.context.set_offline(False)
+    unread = bob.page.get_by_test_id("unread")
+    expect(unread).to_have_text("10 unread")
+    wire.swallows_heard = lambda frame: frame.get("text") == "Lost" and frame["type"] == "chat"
+    for text in ("Lost", "The next"):
+        alice.say(text)
+        alice.sees(text)
+    expect(bob.messages).to_have_count(12)
+    expect(unread).to_have_text("12 unread")
