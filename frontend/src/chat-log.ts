@@ -68,6 +68,11 @@ export function refuse(log: ChatLog, id: string, refusal: string): ChatLog {
   return { ...log, outgoing: log.outgoing.map((own) => (own.id === id ? { ...own, refusal } : own)) };
 }
 
+/** Whatever is under way will not arrive. */
+export function refuseAll(log: ChatLog, refusal: string): ChatLog {
+  return { ...log, outgoing: log.outgoing.map((own) => ({ refusal, ...own })) };
+}
+
 export type ChatEntry =
   | { readonly kind: "day"; readonly key: string; readonly timestamp: number }
   | { readonly kind: "message"; readonly key: string; readonly message: Message; readonly opens: boolean };

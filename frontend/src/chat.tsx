@@ -50,7 +50,15 @@ const MessageRow = memo(function MessageRow({ message, opens, own }: { readonly 
   );
 });
 
-function OutgoingRow({ own, you, opens, session }: { readonly own: Outgoing; readonly you: You | null; readonly opens: boolean; readonly session: RoomSession }): ReactNode {
+interface OutgoingRowProps {
+  readonly own: Outgoing;
+  readonly you: You | null;
+  readonly opens: boolean;
+  readonly closed: boolean;
+  readonly session: RoomSession;
+}
+
+function OutgoingRow({ own, you, opens, closed, session }: OutgoingRowProps): ReactNode {
   return (
     <li className="message" data-opens={opens} data-own="true" data-pending={own.refusal === undefined}>
       {opens && (
@@ -65,12 +73,16 @@ function OutgoingRow({ own, you, opens, session }: { readonly own: Outgoing; rea
       {own.refusal !== undefined && (
         <p className="message-refusal" role="alert">
           Not sent: {own.refusal}{" "}
-          <button type="button" className="link-button" onClick={() => session.sayAgain(own.id)}>
-            Try again
-          </button>{" "}
-          <button type="button" className="link-button" onClick={() => session.unsay(own.id)}>
-            Remove
-          </button>
+          {!closed && (
+            <>
+              <button type="button" className="link-button" onClick={() => session.sayAgain(own.id)}>
+                Try again
+              </button>{" "}
+              <button type="button" className="link-button" onClick={() => session.unsay(own.id)}>
+                Remove
+              </button>
+            </>
+          )}
         </p>
       )}
     </li>
@@ -170,7 +182,7 @@ export function Chat({ session, state, inSight, children }: ChatProps): ReactNod
               ),
             )}
             {log.outgoing.map((own, at) => (
-              <OutgoingRow key={own.id} own={own} you={you} opens={at === 0 && lastAuthor !== you?.id} session={session} />
+              <OutgoingRow key={own.id} own={own} you={you} opens={at === 0 && lastAuthor !== you?.id} closed={state.connection.state === "closed"} session={session} />
             ))}
           </ol>
         </div>
@@ -206,12 +218,14 @@ const PLACEHOLDERS: Readonly<Record<Connection["state"], string>> = {
 };
 
 function Composer({ session, limit, connection, inSight }: ComposerProps): ReactNode {
-  const [text, setText] = useState("");
+  const [text, setText] = useState(session.draft);
   const box = useRef<HTMLTextAreaElement>(null);
   const saidTyping = useRef(0);
   // As the server counts: by code points.
   const length = text.length > limit / 2 ? [...text].length : text.length;
   const tooLong = length > limit;
+  const closed = connection === "closed";
+  const unsendable = closed || tooLong || text.trim() === "";
 
   useLayoutEffect(() => {
     const field = box.current;
@@ -226,8 +240,13 @@ function Composer({ session, limit, connection, inSight }: ComposerProps): React
     session.presence({ typing: false });
   };
 
-  const write = (next: string): void => {
+  const put = (next: string): void => {
+    session.draft = next;
     setText(next);
+  };
+
+  const write = (next: string): void => {
+    put(next);
     if (next.trim() === "") {
       stopTyping();
       return;
@@ -239,11 +258,10 @@ function Composer({ session, limit, connection, inSight }: ComposerProps): React
   };
 
   const send = (): void => {
-    const said = text.trim();
-    if (said === "" || tooLong) return;
+    if (unsendable) return;
     stopTyping();
-    session.say(said);
-    setText("");
+    session.say(text.trim());
+    put("");
     box.current?.focus();
   };
 
@@ -272,7 +290,7 @@ function Composer({ session, limit, connection, inSight }: ComposerProps): React
           rows={1}
           value={text}
           placeholder={PLACEHOLDERS[connection]}
-          disabled={connection === "closed"}
+          readOnly={closed}
           aria-describedby="chat-hint"
           aria-invalid={tooLong}
           enterKeyHint="send"
@@ -280,7 +298,7 @@ function Composer({ session, limit, connection, inSight }: ComposerProps): React
           onKeyDown={key}
           onBlur={stopTyping}
         />
-        <button type="submit" className="send" aria-label="Send" title="Send" disabled={text.trim() === "" || tooLong}>
+        <button type="submit" className="send" aria-label="Send" title="Send" disabled={unsendable}>
           {SendIcon}
         </button>
       </div>

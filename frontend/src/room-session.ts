@@ -16,6 +16,7 @@ import {
 } from "./protocol";
 import { SceneSync, type Version } from "./scene-sync";
 import { type Connection, RoomSocket } from "./socket";
+import { keepUnsent, takeUnsent } from "./unsent";
 
 export interface RoomState {
   readonly connection: Connection;
@@ -82,18 +83,25 @@ export class RoomSession {
   private failures = 0;
   private name: string;
   private chatInSight = true;
+  /** What stands in the message box. */
+  draft: string;
+  /** The tab remembers what was not sent. */
+  private kept = false;
 
   constructor(
     private readonly config: RoomConfig,
     name: string,
   ) {
     this.name = name;
+    const { draft, outgoing } = takeUnsent(config.slug);
+    this.draft = draft;
     this.state = {
       connection: { state: "connecting" },
       you: null,
       users: [],
       title: config.title,
-      log: chat.EMPTY_LOG,
+      // Somebody else may be signed in by now: whether it goes again is for the person to say.
+      log: { ...chat.EMPTY_LOG, outgoing },
       loadingOlder: false,
       unread: 0,
       typing: [],
@@ -137,8 +145,16 @@ export class RoomSession {
     return this.isLive && Date.now() >= this.pausedUntil && this.socket.buffered < 512 * 1024;
   }
 
+  /** Whether something that was written here would be lost with the page. */
   get hasUnsent(): boolean {
-    return this.state.log.outgoing.some((own) => own.refusal === undefined);
+    const { connection, log } = this.state;
+    if (connection.state === "closed") return !this.kept && (this.draft.trim() !== "" || log.outgoing.length > 0);
+    return log.outgoing.some((own) => own.refusal === undefined);
+  }
+
+  /** The page is about to be loaded again. */
+  keepUnsent(): void {
+    this.kept = keepUnsent(this.config.slug, { draft: this.draft, outgoing: this.state.log.outgoing });
   }
 
   sendText(text: string): boolean {
@@ -223,7 +239,13 @@ export class RoomSession {
       this.scene.disconnect();
       for (const timer of this.typingTimers.values()) window.clearTimeout(timer);
       this.typingTimers.clear();
-      this.update({ connection, typing: [], loadingOlder: false });
+      const { log } = this.state;
+      this.update({
+        connection,
+        typing: [],
+        loadingOlder: false,
+        log: connection.state === "closed" ? chat.refuseAll(log, "The connection ended first.") : log,
+      });
       return;
     }
     this.update({ connection });

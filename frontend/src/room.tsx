@@ -93,7 +93,6 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
 
   useEffect(() => {
     const warn = (event: BeforeUnloadEvent): void => {
-      if (session.read().connection.state === "closed") return;
       if (session.hasUnsent || board.current?.isBehind) event.preventDefault();
     };
     window.addEventListener("beforeunload", warn);
@@ -194,7 +193,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
           <p>{farewell.text}</p>
           <p>
             {farewell.reload && (
-              <a className="button primary" href={window.location.pathname}>
+              <a className="button primary" href={window.location.pathname} onClick={() => session.keepUnsent()}>
                 Load again
               </a>
             )}

@@ -6,6 +6,8 @@ from tests.browser.conftest import Visitor
 from tests.browser.wire import Wire
 from tests.running_service import RunningService
 
+MAY_LEAVE = "window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+
 
 def test_after_a_restored_copy_open_pages_show_what_the_room_has(
     service: RunningService, visitor: Visitor
@@ -90,3 +92,35 @@ def test_all_that_was_missed_counts_as_unread_once(service: RunningService, visi
         alice.sees(text)
     expect(bob.messages).to_have_count(12)
     expect(unread).to_have_text("12 unread")
+
+
+def test_in_a_closed_room_nothing_that_was_written_is_lost(service: RunningService, visitor: Visitor) -> None:
+    room = service.create_room("Closed")
+    alice, bob = visitor(service, "Alice"), visitor(service, "Bob").enter(room)
+    wire = Wire(alice.page)
+    alice.enter(room)
+    wire.swallows_sent = lambda frame: frame["type"] == "chat"
+    alice.say("On its way")
+    expect(alice.log.locator("[data-pending=true]")).to_have_count(1)
+    alice.box.fill("Half a thou")
+    wire.close(4401)
+    expect(alice.pill).to_have_attribute("data-state", "closed")
+    expect(alice.page.get_by_role("button", name="Send")).to_be_disabled()
+    expect(alice.box).to_have_value("Half a thou")
+    assert alice.box.evaluate("box => box.readOnly && !box.disabled")
+    expect(alice.log.locator(".message-refusal")).to_contain_text("Not sent")
+    assert alice.page.evaluate(MAY_LEAVE) is False
+
+    wire.swallows_sent = lambda frame: False
+    alice.page.get_by_role("link", name="Load again").click()
+    alice.is_in()
+    expect(alice.box).to_have_value("Half a thou")
+    expect(alice.log.locator(".message-refusal")).to_contain_text("Not sent")
+    alice.page.get_by_role("button", name="Try again").click()
+    bob.sees("On its way")
+    alice.box.press("Enter")
+    bob.sees("Half a thou")
+    alice.page.reload()
+    alice.is_in()
+    expect(alice.box).to_have_value("")
+    assert alice.said() == ["On its way", "Half a thou"]
