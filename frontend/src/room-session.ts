@@ -81,6 +81,7 @@ export class RoomSession {
   private pausedUntil = 0;
   /** How often in a row the room has failed at something of ours. */
   private failures = 0;
+  /** What the person is called where the browser remembers nothing. */
   private name: string;
   private chatInSight = true;
   /** What stands in the message box. */
@@ -88,11 +89,12 @@ export class RoomSession {
   /** The tab remembers what was not sent. */
   private kept = false;
 
+  /** `remembered` reads the name that this browser's person chose last, in whichever tab. */
   constructor(
     private readonly config: RoomConfig,
-    name: string,
+    private readonly remembered: () => string | null,
   ) {
-    this.name = name;
+    this.name = config.name;
     const { draft, outgoing } = takeUnsent(config.slug);
     this.draft = draft;
     this.state = {
@@ -214,7 +216,9 @@ export class RoomSession {
   private address(): string {
     const url = new URL(this.config.socket, window.location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    if (this.name) url.searchParams.set("name", this.name);
+    // The room takes a name in the address for a wish to be called so: an old one would undo what another tab chose since.
+    const name = this.remembered() || this.name;
+    if (name) url.searchParams.set("name", name);
     if (this.seq > 0) url.searchParams.set("since", String(this.seq));
     return url.href;
   }
@@ -313,7 +317,10 @@ export class RoomSession {
       case "rename": {
         const { user } = frame;
         const known = this.state.users.some((other) => other.id === user.id);
-        if (user.id === this.state.you?.id) this.update({ you: { ...this.state.you, ...user } });
+        if (user.id === this.state.you?.id) {
+          this.name = user.name;
+          this.update({ you: { ...this.state.you, ...user } });
+        }
         this.setUsers(known ? this.state.users.map((other) => (other.id === user.id ? user : other)) : [...this.state.users, user]);
         return;
       }

@@ -246,7 +246,7 @@ function start(): void {
   const root = document.getElementById("room");
   if (!source || !root) return;
   const config = JSON.parse(source.textContent ?? "") as RoomConfig;
-  const session = new RoomSession(config, rememberedName() || config.name);
+  const session = new RoomSession(config, rememberedName);
   session.start();
   createRoot(root).render(<Room session={session} />);
 }

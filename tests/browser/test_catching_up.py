@@ -1,8 +1,11 @@
 """A page and its room agree again after something went past the page: lost frames, a restored copy, a name, the end."""
 
+from urllib.parse import parse_qs, urlsplit
+
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visitor
+from tests.browser.person import Person
 from tests.browser.wire import Wire
 from tests.running_service import RunningService
 
@@ -92,6 +95,25 @@ def test_all_that_was_missed_counts_as_unread_once(service: RunningService, visi
         alice.sees(text)
     expect(bob.messages).to_have_count(12)
     expect(unread).to_have_text("12 unread")
+
+
+def test_a_tab_that_comes_back_does_not_undo_a_name_given_in_another(
+    service: RunningService, visitor: Visitor
+) -> None:
+    room = service.create_room("Two tabs")
+    bob, anna = visitor(service, "Bob").enter(room), visitor(service, "Anna").enter(room)
+    second = Person(anna.page.context.new_page(), "Anna").enter(room)
+    anna.page.evaluate("window.dispatchEvent(new Event('offline'))")
+    second.rename("Zoe")
+    bob.sees_people("Bob", "Zoe")
+    anna.page.wait_for_function("() => localStorage['durable-rooms:name'] === 'Zoe'")
+    anna.is_live()
+    anna.page.evaluate("window.dispatchEvent(new Event('offline'))")
+    expect(anna.pill).not_to_have_attribute("data-state", "live")
+    anna.is_live()
+    assert parse_qs(urlsplit(anna.sockets[-1].url).query)["name"] == ["Zoe"]
+    for person in (bob, anna, second):
+        person.sees_people("Bob", "Zoe")
 
 
 def test_in_a_closed_room_nothing_that_was_written_is_lost(service: RunningService, visitor: Visitor) -> None:
