@@ -2,7 +2,7 @@
  * The only place where HTML from the server enters the page.
  *
  * The server has rendered and sanitised it. This is the second lock: the text is parsed into an inert document, and only
- * the elements below are built anew, with no attribute but a web or mail address on links.
+ * the elements below are built anew, with no attribute but a web or mail address on links and the first number of a list.
  */
 
 const ALLOWED: ReadonlySet<string> = new Set([
@@ -31,11 +31,17 @@ function copyChildren(source: Node, into: Document): DocumentFragment {
       }
       const copy = into.createElement(name);
       if (copy instanceof HTMLAnchorElement) copyAddress(child, copy);
+      if (copy instanceof HTMLOListElement) copyStart(child, copy);
       copy.append(copyChildren(child, into));
       fragment.append(copy);
     }
   }
   return fragment;
+}
+
+function copyStart(source: Element, list: HTMLOListElement): void {
+  const start = source.getAttribute("start") ?? "";
+  if (/^\d{1,9}$/.test(start)) list.start = Number(start);
 }
 
 function copyAddress(source: Element, link: HTMLAnchorElement): void {

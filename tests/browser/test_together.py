@@ -168,11 +168,14 @@ def test_writing_is_shown_while_it_lasts(together: Two) -> None:
 
 def test_markdown_is_shown_as_markup(together: Two) -> None:
     alice, bob = together
-    alice.say("**bold** and `code` and https://example.org/page")
+    alice.say("**bold** and `code`")
     last = bob.messages.last
     expect(last.locator("strong")).to_have_text("bold")
     expect(last.locator("code")).to_have_text("code")
-    link = last.get_by_role("link")
+    alice.say("3. third\n4. fourth")
+    expect(bob.messages.last.locator("ol")).to_have_attribute("start", "3")
+    alice.say("And https://example.org/page")
+    link = bob.messages.last.get_by_role("link")
     expect(link).to_have_attribute("href", "https://example.org/page")
     expect(link).to_have_attribute("rel", re.compile("noopener"))
 
