@@ -6,6 +6,7 @@ import {
   Excalidraw,
   isInvisiblySmallElement,
   MainMenu,
+  newElementWith,
   reconcileElements,
   restoreElements,
   WelcomeScreen,
@@ -19,6 +20,7 @@ import type { BoardElement, Cursor, PresenceState, User } from "./protocol";
 import type { BoardListener, RoomSession } from "./room-session";
 import { beats, type Version } from "./scene-sync";
 import type { Theme } from "./theme";
+import { wholeLink } from "./whole-link";
 
 const DRAW_EVERY_MS = 90;
 /** A long stroke is sent whole each time it grows; the pause grows with it, so that it stays near this rate. */
@@ -202,13 +204,14 @@ class BoardLink implements BoardListener {
     const scene = this.elements();
     const missing = this.session.scene.missingFrom(scene);
     if (missing.length > 0) this.receive(missing);
+    this.completeLinks();
     if (!this.session.mayDraw) {
       // Without a connection the welcome flushes; after a pause nobody else would.
       if (this.session.isLive) this.drawTimer = window.setTimeout(this.draw, 250);
       return;
     }
     const { limits } = this.session.read();
-    const { batches, oversized } = this.session.scene.take(shareable(scene), {
+    const { batches, oversized } = this.session.scene.take(shareable(this.elements()), {
       elements: Math.min(limits.elements, ELEMENTS_AT_MOST),
       bytes: limits.frame * FRAME_SHARE,
       element: limits.element,
@@ -222,6 +225,14 @@ class BoardLink implements BoardListener {
     this.drawPause = Math.max(DRAW_EVERY_MS, bytes / DRAW_BYTES_PER_MS);
     if (oversized.length > 0) this.session.notify("That drawing is too large to share. The others do not see it.");
   };
+
+  /** The room drops a link that is no whole address, and here it leads nowhere. */
+  private completeLinks(): void {
+    const scene = this.elements();
+    const whole = scene.map((element) => (element.link ? newElementWith(element, { link: wholeLink(element.link) }) : element));
+    if (whole.every((element, at) => element === scene[at])) return;
+    this.api.updateScene({ elements: whole, captureUpdate: CaptureUpdateAction.NEVER });
+  }
 
   private presenceSoon(): void {
     if (this.presenceTimer !== undefined) return;

@@ -3,6 +3,7 @@ import { cursorId, hueOf, initials, newId } from "../src/identity";
 import { parseFrame } from "../src/protocol";
 import { judgeClose, reconnectDelay } from "../src/reconnect";
 import { roomAddress } from "../src/room-address";
+import { wholeLink } from "../src/whole-link";
 
 describe("coming back", () => {
   it("waits anywhere between nothing and a doubling ceiling", () => {
@@ -40,6 +41,19 @@ describe("frames", () => {
   it.each(["", "pong", "[]", "null", '"chat"', "{}", '{"type":7}', '{"type":"tomorrow"}'])("are not %j", (text) => {
     expect(parseFrame(text)).toBeNull();
   });
+});
+
+describe("a link on the board", () => {
+  it.each(["example.com", "example.com/a?b=c", "www.example.co.uk:8080/x", "bücher.example#top"])("%j gets its scheme", (text) => {
+    expect(wholeLink(text)).toBe(`https://${text}`);
+  });
+
+  it.each(["https://example.com", "mailto:me@example.com", "me@example.com", "/r/abc.d", "javascript:a.b", "word", "e.g. this", ""])(
+    "%j stays as it is",
+    (text) => {
+      expect(wholeLink(text)).toBe(text);
+    },
+  );
 });
 
 describe("people", () => {

@@ -146,3 +146,21 @@ def test_in_a_closed_room_nothing_that_was_written_is_lost(service: RunningServi
     alice.is_in()
     expect(alice.box).to_have_value("")
     assert alice.said() == ["On its way", "Half a thou"]
+
+
+def test_a_link_without_its_scheme_is_a_link_for_the_others_too(
+    service: RunningService, visitor: Visitor
+) -> None:
+    room = service.create_room("Linked")
+    alice, bob = visitor(service, "Alice").enter(room), visitor(service, "Bob").enter(room)
+    alice.draw_rectangle(300, 300)
+    alice.page.keyboard.press("Control+k")
+    alice.page.locator(".excalidraw-hyperlinkContainer-input").fill("example.com/page")
+    alice.page.keyboard.press("Enter")
+    linked = (
+        "() => window.durableRoom.elements().some((element) => element.link === 'https://example.com/page')"
+    )
+    for person in (alice, bob):
+        person.page.wait_for_function(linked)
+    alice.is_synced()
+    bob.has_board_of(alice)
