@@ -390,6 +390,8 @@ export class RoomSession {
     const passing = PASSING_ERRORS.has(code);
     if (passing) this.pausedUntil = Date.now() + RATE_PAUSE_MS;
     if (id === undefined) {
+      // It may be the answer to a request for older messages; those are asked for by hand.
+      this.update({ loadingOlder: false });
       if (code === "rate_limited") return;
       console.warn(`The room answered ${code}: ${message}`);
       if (code === "internal") this.askAgainLater();

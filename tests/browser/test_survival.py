@@ -11,6 +11,7 @@ from websockets.typing import Origin
 
 from tests.browser.conftest import Visitor
 from tests.browser.person import Person
+from tests.browser.wire import Wire
 from tests.running_service import RunningService, eventually
 
 Two = tuple[Person, Person]
@@ -165,3 +166,22 @@ def test_history_is_offered_too_when_the_welcome_came_in_parts(
     bob.page.get_by_role("button", name="Load older").click()
     expect(bob.messages).to_have_count(105)
     expect(bob.page.get_by_role("button", name="Load older")).to_have_count(0)
+
+
+def test_a_request_for_older_messages_that_was_refused_can_be_made_again(
+    service: RunningService, visitor: Visitor
+) -> None:
+    room = service.create_room("Too fast")
+    post(room, [f"Message {number}" for number in range(105)])
+    bob = visitor(service, "Bob")
+    wire = Wire(bob.page)
+    bob.enter(room)
+    wire.swallows_sent = lambda frame: frame["type"] == "history"
+    older = bob.page.get_by_role("button", name="Load older")
+    older.click()
+    expect(bob.page.get_by_role("button", name="Loading…")).to_be_disabled()
+    wire.say(type="error", code="rate_limited", message="That is too fast; wait a moment.")
+    expect(older).to_be_enabled()
+    wire.swallows_sent = lambda frame: False
+    older.click()
+    expect(bob.messages).to_have_count(105)
