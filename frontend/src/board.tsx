@@ -17,7 +17,8 @@ import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidra
 import { memo, useEffect, useMemo, useRef } from "react";
 import { cursorId } from "./identity";
 import type { BoardElement, Cursor, PresenceState, User } from "./protocol";
-import type { BoardListener, RoomSession } from "./room-session";
+import type { RoomSession } from "./room-session";
+import type { BoardListener } from "./room-state";
 import { beats, type Version } from "./scene-sync";
 import type { Theme } from "./theme";
 import { wholeLink } from "./whole-link";

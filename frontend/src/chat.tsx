@@ -5,7 +5,8 @@ import { Avatar } from "./avatar";
 import { dayName, entries, type Outgoing } from "./chat-log";
 import { DownIcon, SendIcon } from "./icons";
 import type { Message, You } from "./protocol";
-import type { RoomSession, RoomState } from "./room-session";
+import type { RoomSession } from "./room-session";
+import type { RoomState } from "./room-state";
 import { showServerHtml } from "./server-html";
 import type { Connection } from "./socket";
 

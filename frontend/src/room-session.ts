@@ -12,45 +12,16 @@ import {
   type RoomConfig,
   type ServerFrame,
   type User,
-  type You,
 } from "./protocol";
-import { SceneSync, type Version } from "./scene-sync";
+import type { BoardListener, RoomState } from "./room-state";
+import { SceneSync } from "./scene-sync";
 import { type Connection, RoomSocket } from "./socket";
 import { keepUnsent, takeUnsent } from "./unsent";
-
-export interface RoomState {
-  readonly connection: Connection;
-  readonly you: You | null;
-  readonly users: readonly User[];
-  readonly title: string;
-  readonly log: chat.ChatLog;
-  readonly loadingOlder: boolean;
-  /** Messages of others that arrived while the conversation was out of sight. */
-  readonly unread: number;
-  /** Ids of people who are writing. */
-  readonly typing: readonly string[];
-  readonly limits: Limits;
-  /** Something to tell the person, until dismissed. */
-  readonly notice: string | null;
-}
-
-/** What the board does with the room's news. */
-export interface BoardListener {
-  /** Elements the room sent; `putBack` has the versions it had before of those that it has an older one of now. */
-  receive(elements: readonly BoardElement[], putBack: ReadonlyMap<string, Version>): void;
-  /** The whole board has arrived; `ids` names all of it after a snapshot. */
-  settle(ids: ReadonlySet<string> | null): void;
-  presence(id: string, presence: PresenceState): void;
-  /** Who is here, or how they look, has changed. */
-  people(users: readonly User[]): void;
-  /** There may be something to send again. */
-  flush(): void;
-}
+import { Writers } from "./writers";
 
 const DEFAULT_LIMITS: Limits = { text: 4000, elements: 500, frame: 256 * 1024, element: 128 * 1024, board_elements: 5000 };
 /** Where a server does not say whether there are older messages, this many make it likely. */
 const FULL_PAGE = 100;
-const TYPING_FOR_MS = 5_000;
 const CATCH_UP_EVERY_MS = 5_000;
 const RATE_PAUSE_MS = 1_500;
 const LONGEST_PAUSE_MS = 60_000;
@@ -71,7 +42,7 @@ export class RoomSession {
   private readonly socket: RoomSocket;
   private board: BoardListener | null = null;
   private backlog: ((board: BoardListener) => void)[] = [];
-  private readonly typingTimers = new Map<string, number>();
+  private readonly writers = new Writers((typing) => this.update({ typing }));
   /** Everything up to here has arrived, without gaps. */
   private seq = 0;
   /** While a welcome continues in parts: the number it leads up to, the elements named so far, and whether it is not the first one. */
@@ -241,12 +212,10 @@ export class RoomSession {
     if (connection.state !== "live") {
       this.arriving = null;
       this.scene.disconnect();
-      for (const timer of this.typingTimers.values()) window.clearTimeout(timer);
-      this.typingTimers.clear();
+      this.writers.clear();
       const { log } = this.state;
       this.update({
         connection,
-        typing: [],
         loadingOlder: false,
         log: connection.state === "closed" ? chat.refuseAll(log, "The connection ended first.") : log,
       });
@@ -292,7 +261,7 @@ export class RoomSession {
       case "chat":
         this.countUnread([frame]);
         this.reach(frame.seq);
-        this.stopTyping(frame.user_id);
+        this.writers.stop(frame.user_id);
         this.update({ log: chat.merge(this.state.log, [frame]) });
         return;
       case "ack":
@@ -308,8 +277,8 @@ export class RoomSession {
         return;
       case "presence":
         if (frame.id === this.state.you?.id) return;
-        if (frame.typing) this.startTyping(frame.id);
-        else if (frame.typing === false) this.stopTyping(frame.id);
+        if (frame.typing) this.writers.start(frame.id);
+        else if (frame.typing === false) this.writers.stop(frame.id);
         // Only the latest matters: without a board there is nobody to show it to.
         this.board?.presence(frame.id, frame);
         return;
@@ -325,7 +294,7 @@ export class RoomSession {
         return;
       }
       case "leave":
-        this.stopTyping(frame.user.id);
+        this.writers.stop(frame.user.id);
         this.setUsers(this.state.users.filter((user) => user.id !== frame.user.id));
         return;
       case "history":
@@ -435,20 +404,5 @@ export class RoomSession {
   private setUsers(users: readonly User[]): void {
     this.update({ users });
     this.board?.people(users);
-  }
-
-  private startTyping(id: string): void {
-    window.clearTimeout(this.typingTimers.get(id));
-    this.typingTimers.set(
-      id,
-      window.setTimeout(() => this.stopTyping(id), TYPING_FOR_MS),
-    );
-    if (!this.state.typing.includes(id)) this.update({ typing: [...this.state.typing, id] });
-  }
-
-  private stopTyping(id: string): void {
-    window.clearTimeout(this.typingTimers.get(id));
-    this.typingTimers.delete(id);
-    if (this.state.typing.includes(id)) this.update({ typing: this.state.typing.filter((other) => other !== id) });
   }
 }

@@ -74,6 +74,12 @@ def test_a_frame_that_never_came_is_asked_for_once(service: RunningService, visi
     alice.has_board_of(bob)
     assert [frame for frame in wire.sent if frame["type"] == "sync"] == [{"type": "sync", "since": 1}]
 
+    for _ in range(20):
+        wire.say(type="heartbeat", activeUsers=2, seq=1_000_000)
+    alice.say("Six")
+    bob.sees("Six")
+    assert len([frame for frame in wire.sent if frame["type"] == "sync"]) <= 2
+
 
 def test_all_that_was_missed_counts_as_unread_once(service: RunningService, visitor: Visitor) -> None:
     room = service.create_room("Unread")
