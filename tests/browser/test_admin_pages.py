@@ -89,7 +89,8 @@ def test_who_is_in_a_room_that_is_deleted_is_told(
     alice = visitor(service, "Alice").enter(room)
     delete(admin, "Short-lived")
     expect(alice.page.get_by_role("heading", name="There is no such room")).to_be_visible()
-    expect(alice.box).to_be_disabled()
+    expect(alice.box).not_to_be_editable()
+    expect(alice.page.get_by_role("button", name="Send")).to_be_disabled()
     answer = alice.page.goto(room)
     assert answer is not None
     assert answer.status == 404
