@@ -57,7 +57,7 @@ def _lower(value: Any, depth: int) -> Any:
     if kind is tuple:
         return _ext(_TUPLE, _flat(value) or _encode([_lower(item, depth) for item in value]))
     if kind is set:
-        return _ext(_SET, _encode([_lower(item, depth) for item in value]))
+        return _ext(_SET, _encode([_lower_key(item, depth) for item in value]))
     return _lower_rare(value, kind, depth)
 
 
@@ -74,8 +74,25 @@ def _flat(items: tuple[Any, ...]) -> bytes | None:
 def _lower_dict(value: dict[Any, Any], depth: int) -> Any:
     if all(type(key) is str for key in value):
         return {key: _lower(item, depth) for key, item in value.items()}
-    pairs = [[_lower(key, depth), _lower(item, depth)] for key, item in value.items()]
+    pairs = [[_lower_key(key, depth), _lower(item, depth)] for key, item in value.items()]
     return _ext(_DICT, _encode(pairs))
+
+
+def _lower_key(value: Any, depth: int) -> Any:
+    """A key of a dict, or an item of a set: it must be one again when it is read, and structs rest as dicts and lists."""
+    _check_key(value)
+    return _lower(value, depth)
+
+
+def _check_key(value: Any) -> None:
+    if type(value) is tuple:
+        for item in value:
+            _check_key(item)
+    elif isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
+        raise ValueRefusedError(
+            f"a {type(value).__qualname__} cannot be in a set or the key of a dict: it rests as plain values, which can "
+            "be neither; use a tuple"
+        )
 
 
 def _lower_rare(value: Any, kind: type, depth: int) -> Any:

@@ -1,11 +1,13 @@
 """The encoding of values."""
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,25 @@ def test_C1_subclasses_are_not_silently_narrowed() -> None:
 
     with pytest.raises(ValueRefusedError, match="Special"):
         encode(Special())
+
+
+@dataclass(frozen=True)
+class Point:
+    """Can be in a set, but rests as a dict."""
+
+    x: int
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The same, as a list."""
+
+    x: int
+
+
+@pytest.mark.parametrize("value", [{Point(1)}, {Point(1): 1}, {(1, (Place(1),))}, [{Place(1)}]])
+def test_C1_what_could_not_be_read_again_is_refused(value: Any) -> None:
+    with pytest.raises(ValueRefusedError, match="set or the key of a dict"):
+        encode(value)
 
 
 def test_C1_another_version_is_refused() -> None:
