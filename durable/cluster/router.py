@@ -155,8 +155,9 @@ class Router:
         if channel is None:
             if len(self._channels) >= MAX_CHANNELS:
                 self._forget_idle()
-            channel = Channel(Target(object_id.class_key, text, object_id.name))
-            self._channels[text] = channel
+            channel = self._channels[text] = Channel(Target(object_id.class_key, text, object_id.name))
+        elif object_id.name is not None and channel.target.name is None:
+            channel.target = Target(object_id.class_key, text, object_id.name)
         return channel
 
     def _forget_idle(self) -> None:

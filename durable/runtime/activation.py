@@ -85,9 +85,8 @@ class Activation:
         self.event_timeout = settings.event_timeout if kind.event_timeout is None else kind.event_timeout
         self._may_shrink = False  # events have used the storage since it was made small
         self._leave: Leave | None = None
-        self.checkpointing: asyncio.Future[None] | None = (
-            None  # uses the file in a thread, also when nobody waits
-        )
+        # Uses the file in a thread, also when nobody waits.
+        self.checkpointing: asyncio.Future[None] | None = None
         self.claiming: asyncio.Task[None] | None = None  # asks whether the object is still this worker's
         self.gone: asyncio.Future[None] = host.loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
@@ -97,8 +96,13 @@ class Activation:
 
     # -- from the host
 
-    def offer(self, event: Event, *, refuse: bool = True) -> None:
-        """Queue an event; raises OverloadedError, unless it was accepted before, or is a socket's end: each has only one."""
+    def offer(self, event: Event, name: str | None = None, *, refuse: bool = True) -> None:
+        """Queue an event, from somebody who calls the object `name`.
+
+        Raises OverloadedError, unless it was accepted before, or is a socket's end: each has only one.
+        """
+        if name is not None and self.object_id.name is None:
+            self._call_it(name)
         if (
             event.concurrent
             and self.runner.instance is not None
@@ -208,12 +212,17 @@ class Activation:
     def opened(self, store: Store, *, resume: bool) -> None:
         """The host has claimed and opened the storage."""
         self.epoch = store.claim.epoch
-        if store.name is not None and self.object_id.name is None:
-            self.object_id = ObjectId(self.object_id.class_key, str(self.object_id), store.name)
         self.gate.open(store)
+        self._call_it(self.object_id.name or store.name)
         self.sockets.load(store.metadata.sockets())
         self.took_over = resume
         self.runner.resume_due = resume and len(self.sockets) > 0
+
+    def _call_it(self, name: str | None) -> None:
+        """Who asks for an object by its id does not know its name; when it is known, the next commit writes it down."""
+        self.object_id = ObjectId(self.object_id.class_key, str(self.object_id), name)
+        if self.gate.is_open:
+            self.gate.store.transactions.name = name
 
     async def _serve(self) -> None:
         runner, mailbox, in_turn = self.runner, self.mailbox, 0
@@ -300,9 +309,7 @@ class Activation:
     def storage(self) -> Storage:
         """What one incarnation sees of the file."""
         return Storage(
-            self._event_store,
-            self.touch_alarm,
-            lambda store: migrate_wiped(self.kind, store, Context(self)),
+            self._event_store, self.touch_alarm, lambda store: migrate_wiped(self.kind, store, Context(self))
         )
 
     def _event_store(self) -> Store:

@@ -29,16 +29,19 @@ class Context:
     """What one incarnation of an object is given.
 
     Attributes:
-        id: identity; `id.name` is the name it was made from, if any.
         storage: its private storage.
     """
 
-    __slots__ = ("_activation", "id", "storage")
+    __slots__ = ("_activation", "storage")
 
     def __init__(self, activation: Activation) -> None:
         self._activation = activation
-        self.id: ObjectId = activation.object_id
         self.storage = activation.storage()
+
+    @property
+    def id(self) -> ObjectId:
+        """The object's identity, with its name as soon as somebody has called it so."""
+        return self._activation.object_id
 
     def now(self) -> int:
         """Milliseconds since the epoch, by the runtime's clock (which tests can move)."""

@@ -137,7 +137,7 @@ class Host:
             event = event_of(kind, request, peer, answer)
             if activation is None:
                 activation = self._activate(request.target)
-            activation.offer(event)
+            activation.offer(event, request.target.name)
         except NotOwnerError as error:
             answer.not_owner(error.owner)
         except DurableError as error:

@@ -135,7 +135,7 @@ class Store:
         except BaseException:
             self.database.close()
             raise
-        self.transactions = Transactions(self.database, claim.epoch, claim.incarnation, seq)
+        self.transactions = Transactions(self.database, claim.epoch, claim.incarnation, seq, object_id.name)
         self.kv = KeyValue(self.database, self.transactions)
         self.sql = Sql(self.database, self.transactions, object_id.class_key)
         self.metadata = Metadata(self.database, self.transactions)

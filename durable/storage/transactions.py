@@ -20,7 +20,7 @@ from durable.errors import FencedError, SqlError, StorageError, StorageOutsideEv
 from .database import Database
 from .failures import storage_failure
 
-_SEAL = "UPDATE _do_meta SET seq = ?1 WHERE epoch = ?2 AND incarnation = ?3"
+_SEAL = "UPDATE _do_meta SET seq = ?1, name = coalesce(name, ?4) WHERE epoch = ?2 AND incarnation = ?3"
 _COMMIT = "COMMIT"
 _ROLLBACK = "ROLLBACK"
 _SHARE = "SAVEPOINT _do_event"
@@ -34,16 +34,20 @@ class Transactions:
 
     Attributes:
         seq: number of the last commit; grows by one with each.
+        name: of the object, where it is known: a file that was begun without it is told.
         writing: whether the current event has written.
         holding: whether events before it have written what is not committed yet.
         undone: how often something that was written has been taken back.
     """
 
-    def __init__(self, database: Database, epoch: int, incarnation: str, seq: int) -> None:
+    def __init__(
+        self, database: Database, epoch: int, incarnation: str, seq: int, name: str | None = None
+    ) -> None:
         self._database = database
         self._epoch = epoch
         self._incarnation = incarnation
         self.seq = seq
+        self.name = name
         self.writing = False
         self.holding = False
         self.undone = 0
@@ -126,7 +130,7 @@ class Transactions:
         self._check_held()
         database, seq = self._database, self.seq + 1
         try:
-            database.run(_SEAL, (seq, self._epoch, self._incarnation))
+            database.run(_SEAL, (seq, self._epoch, self._incarnation, self.name))
             if database.connection.changes() != 1:
                 raise FencedError("another owner has taken this object")
             if database.in_memory:

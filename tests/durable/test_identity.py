@@ -145,6 +145,30 @@ async def test_I5_an_object_asked_by_id_knows_the_name_in_its_file(local: LocalO
     assert await do(by_id, lambda obj: obj.ctx.id.name) == "who"
 
 
+async def test_I5_a_name_that_becomes_known_is_kept(local: LocalObjects) -> None:
+    seen = []
+    HOOKS["alarm"] = lambda obj, _: seen.append(obj.ctx.id.name)
+    by_id = Lab.namespace.get(Lab.namespace.id_from_string(str(Lab.namespace.id_from_name("who"))))
+    await by_id.increment()
+    assert await do(by_id, lambda obj: obj.ctx.id.name) is None
+    assert await do(lab("who"), lambda obj: obj.ctx.id.name) == "who"
+    await do(by_id, lambda obj: obj.ctx.storage.set_alarm(obj.ctx.now() + 60_000))
+    await local.evict(by_id)
+    await local.crash()
+    await local.run_alarm(by_id)
+    assert seen == ["who"]
+    assert [entry.name for entry in local.catalog.entries.values()] == ["who"]
+
+
+async def test_I5_the_name_is_kept_though_the_file_was_begun_without_it(local: LocalObjects) -> None:
+    by_id = Lab.namespace.get(Lab.namespace.id_from_string(str(Lab.namespace.id_from_name("who"))))
+    await by_id.increment()
+    await local.evict(by_id)
+    await lab("who").increment()
+    await local.evict(by_id)
+    assert await do(by_id, lambda obj: obj.ctx.id.name) == "who"
+
+
 async def test_I6_a_stub_contacts_nothing() -> None:
     assert lab("nobody serves").id.name == "nobody serves"
 
