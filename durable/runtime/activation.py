@@ -213,8 +213,8 @@ class Activation:
         """The host has claimed and opened the storage."""
         self.epoch = store.claim.epoch
         self.gate.open(store)
-        self._call_it(self.object_id.name or store.name)
         self.sockets.load(store.metadata.sockets())
+        self._call_it(self.object_id.name or store.name)
         self.took_over = resume
         self.runner.resume_due = resume and len(self.sockets) > 0
 
