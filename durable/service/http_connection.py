@@ -12,6 +12,7 @@ from typing import Any
 
 import httptools
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from websockets.datastructures import Headers
 from websockets.http11 import Request
@@ -22,8 +23,14 @@ from durable.gateway.problems import Header
 
 from .client_connection import ClientConnection
 from .joined_writes import JoinedWrites
+from .lingering import linger
 
+#: Bytes of a request's head, or of whatever else comes without being a part of a body. A longer one may be answered with 431.
+LARGEST_HEAD = 64 * 1024
+#: Seconds in which a head comes, once it has begun.
+HEAD_SECONDS = 20.0
 _CLOSE = (b"connection", b"close")
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _INVALID = "Invalid HTTP request received."
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # among them those that end a line
 
@@ -31,16 +38,19 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # among them those that end
 class HttpConnection(HttpToolsProtocol):
     """Uvicorn's HTTP connection, with the extension of `durable.gateway.answers`.
 
-    A request that has come whole, and for which the application has `needs_no_task`, runs without a task. An idle
-    connection has one timer that looks now and then, and not a new one after each answer.
+    A request that has come whole, and for which the application has `needs_no_task`, runs without a task. A connection
+    has one timer that looks now and then whether it is idle, or waits for the rest of a head, and not a new one after each answer.
     """
 
     _is_last = False
     _is_reading = False
     _first: tuple[RequestResponseCycle, ASGI3Application] | None = None  # of what is being read
-    _is_idle = False
+    _has_come_on = True  # with what was read last
+    _silent_bytes = 0  # that were read since it came on
+    _is_idle = True
     _idle_since = 0.0
     _idle_timer: asyncio.TimerHandle | None = None
+    _head_seen: object = None  # unfinished, when the timer looked
 
     def expect_last_request(self) -> None:
         """Let the request that runs, or comes next, be the last one."""
@@ -52,6 +62,8 @@ class HttpConnection(HttpToolsProtocol):
         """A client has connected."""
         super().connection_made(transport)
         self._extensions = {EXTENSION: {"write": self._write_answer}}
+        self._idle_since = self.loop.time()
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -60,7 +72,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Something of a request has come, or all of it."""
-        self._is_idle = False
+        self._has_come_on = False
         self._is_reading = True
         try:
             self._parse(data)
@@ -77,6 +89,32 @@ class HttpConnection(HttpToolsProtocol):
                 Taskless(cycle.run_asgi(application), running).go_on()
             else:
                 super()._start_asgi_task(cycle, application)
+        if self._has_come_on:
+            self._silent_bytes = 0
+        else:
+            self._silent_bytes += len(data)
+            if self._silent_bytes > LARGEST_HEAD:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if self.transport.is_closing():
+            return
+        running = self._running()
+        if running is not None and not running.more_body:  # its answer comes first, and is the last
+            running.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if running is None or not running.response_started:
+            self.transport.write(_TOO_LARGE)
+        linger(self.transport, self)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # to asyncio, None is False
+        """The client sends no more: what it has asked for is answered, and ends the connection."""
+        running = self._running()
+        if running is None or running.more_body:
+            return False
+        running.keep_alive = False
+        return True
 
     def _parse(self, data: bytes | memoryview) -> None:
         while data:
@@ -126,20 +164,44 @@ class HttpConnection(HttpToolsProtocol):
 
     def _look_if_idle(self) -> None:
         self._idle_timer = None
-        idle = self.loop.time() - self._idle_since if self._is_idle else 0.0
-        left = self.timeout_keep_alive - idle
+        if self.transport.is_closing():
+            return
+        left: float = self.timeout_keep_alive
+        if self._head_is_coming():
+            left = 0 if self._head_seen is self.scope else HEAD_SECONDS
+            self._head_seen = self.scope
+        elif self._is_idle:
+            left -= self.loop.time() - self._idle_since
         if left <= 0:
-            self.timeout_keep_alive_handler()
-        elif not self.transport.is_closing():
+            self.transport.close()
+        else:
             self._idle_timer = self.loop.call_later(left, self._look_if_idle)
+
+    def _head_is_coming(self) -> bool:
+        """Whether a request has begun whose head has not come whole."""
+        scope: object = self.scope
+        cycle: RequestResponseCycle | None = self.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
 
     def _stop_looking(self) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
 
+    def on_body(self, body: bytes) -> None:
+        """A part of a body has come."""
+        self._has_come_on = True
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
     def on_headers_complete(self) -> None:
-        """A request has come."""
+        """A request's head has come."""
+        self._has_come_on = True
+        self._is_idle = False
         if self.parser.should_upgrade() and not self._should_upgrade():
             return  # it is parsed once more
         before: object = self.cycle
@@ -149,7 +211,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle is before:  # the connection is to be a WebSocket
             return
         answering: Any = self.cycle  # stands in for a transport
-        answering.transport = JoinedWrites(self.transport)
+        answering.transport = JoinedWrites(self.transport, self._end)
         if self._is_last:
             self.cycle.keep_alive = False
 
@@ -157,6 +219,7 @@ class HttpConnection(HttpToolsProtocol):
         """A request's body has come, if it has any."""
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
 
     def _become_socket(self, *, has_more: bool) -> None:
@@ -170,8 +233,8 @@ class HttpConnection(HttpToolsProtocol):
         self.connections.discard(self)
         self._stop_looking()
         self._extensions.clear()
-        parser: Any = self
-        parser.parser = None
+        emptied: Any = self
+        emptied.parser = emptied.cycle = None
         headers = Headers((name.decode(), value.decode("latin-1")) for name, value in self.headers)
         socket = ClientConnection(self.config, self.server_state, self.app_state)
         socket.take_over(self.transport, Request(self.url.decode(), headers))
@@ -201,11 +264,19 @@ class HttpConnection(HttpToolsProtocol):
             raise ValueError("a header has characters that no header can have")
         if cycle.disconnected or self.transport.is_closing():
             return True
-        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[status], head, body))
+        answering: Any = cycle.transport  # it may hold back that the client is to go on
+        answering.write_at_once(b"%b%b\r\n\r\n%b" % (STATUS_LINE[status], head, body))
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
         if not cycle.keep_alive:
-            self.transport.close()
+            self._end()
         cycle.on_response()
         return True
+
+    def _end(self) -> None:
+        """Close the connection when everything written has been sent, and its client can get it."""
+        if self.cycle.more_body and not self.pipeline and not self.transport.is_closing():
+            linger(self.transport, self)
+        else:
+            self.transport.close()

@@ -6,19 +6,25 @@ Uvicorn writes the head when the application begins its answer, and the body whe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class JoinedWrites:
     """The part of a transport's interface through which uvicorn answers one request.
 
+    Args:
+        transport: of the connection.
+        close: how it is closed.
+
     The first write waits for the second, or for the end of the loop's turn if none comes: a body that takes its time does not
     hold up its head.
     """
 
-    __slots__ = ("_begun", "_flush_due", "_held", "_transport")
+    __slots__ = ("_begun", "_close", "_flush_due", "_held", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
+        self._close = close
         self._begun = False
         self._held: bytes | None = None
         self._flush_due: asyncio.Handle | None = None
@@ -32,10 +38,14 @@ class JoinedWrites:
             self._held = data
             self._flush_due = asyncio.get_running_loop().call_soon(self._flush)
 
+    def write_at_once(self, data: bytes) -> None:
+        """Send what waits, and this."""
+        self._transport.write(self._taken() + data)
+
     def close(self) -> None:
         """Close the connection when everything written has been sent."""
         self._flush()
-        self._transport.close()
+        self._close()
 
     def is_closing(self) -> bool:
         """Whether the connection is closing."""

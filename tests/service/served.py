@@ -21,6 +21,7 @@ class Served:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.state = ServerState()
+        self.config = server_config(self, DurableSettings(data_dir=Path("/nowhere")))
         self.port = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -36,7 +37,9 @@ class Served:
             self.asked.append(f"{event.get('code')} {event.get('reason')}")
             return
         body = b""
-        if scope["path"] != "/early":
+        if scope["path"] == "/first":
+            body = (await receive())["body"]
+        elif scope["path"] != "/early":
             while (part := await receive()).get("more_body"):
                 body += part["body"]
             body += part.get("body", b"")
@@ -65,7 +68,7 @@ class Served:
 
     async def serve(self, started: Future[None]) -> None:
         """Until `end`."""
-        config = server_config(self, DurableSettings(data_dir=Path("/nowhere")))
+        config = self.config
         config.load()
         self.loop = asyncio.get_running_loop()
         self.go_on, self.ended = asyncio.Event(), asyncio.Event()
@@ -79,6 +82,10 @@ class Served:
         for one in list(self.state.connections):
             one.transport.abort()
         await asyncio.gather(*self.state.tasks, return_exceptions=True)
+
+    def is_paused(self) -> bool:
+        """Whether a client is not read, for it has sent enough."""
+        return any(one.flow.read_paused for one in self.state.connections)  # type: ignore[union-attr]
 
     def call(self, function: Callable[[], object]) -> None:
         """Call it where the application runs."""

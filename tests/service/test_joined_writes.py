@@ -46,7 +46,7 @@ async def a_turn() -> None:
 
 
 async def test_head_and_body_leave_in_one_write(transport: Recorded) -> None:
-    answer = JoinedWrites(transport)
+    answer = JoinedWrites(transport, transport.close)
     answer.write(b"head")
     answer.write(b"body")
     assert transport.seen == [b"headbody"]
@@ -56,7 +56,7 @@ async def test_head_and_body_leave_in_one_write(transport: Recorded) -> None:
 
 
 async def test_a_head_does_not_wait_for_a_body_that_takes_its_time(transport: Recorded) -> None:
-    answer = JoinedWrites(transport)
+    answer = JoinedWrites(transport, transport.close)
     answer.write(b"head")
     await a_turn()
     assert transport.seen == [b"head"]
@@ -65,7 +65,7 @@ async def test_a_head_does_not_wait_for_a_body_that_takes_its_time(transport: Re
 
 
 async def test_what_was_written_leaves_before_the_connection_closes(transport: Recorded) -> None:
-    answer = JoinedWrites(transport)
+    answer = JoinedWrites(transport, transport.close)
     answer.write(b"head")
     answer.close()
     await a_turn()
@@ -73,7 +73,7 @@ async def test_what_was_written_leaves_before_the_connection_closes(transport: R
 
 
 async def test_nothing_is_written_to_a_connection_that_was_closed_meanwhile(transport: Recorded) -> None:
-    JoinedWrites(transport).write(b"head")
+    JoinedWrites(transport, transport.close).write(b"head")
     transport.close()
     await a_turn()
     assert transport.seen == ["close"]
