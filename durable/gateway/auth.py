@@ -27,7 +27,7 @@ from .problems import Problem
 OPEN_SCOPES = frozenset({"counters", "limiter"})
 """What `api_auth = "open"` opens to anybody."""
 
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="api"')
+CHALLENGE = (b"www-authenticate", b'Bearer realm="api"')
 _MAX_TOKEN = 200
 
 StaffPermissions = str | Mapping[str, Sequence[str]]
@@ -145,5 +145,5 @@ def _find_staff(session_key: str, permissions: Sequence[str]) -> Principal | Non
     return Principal(f"user:{user.get_username()}", frozenset({"staff"}))
 
 
-def _unauthenticated(detail: str, challenge: bytes = _CHALLENGE[1]) -> Problem:
-    return Problem(401, "not_authenticated", detail, headers=[(_CHALLENGE[0], challenge)])
+def _unauthenticated(detail: str, challenge: bytes = CHALLENGE[1]) -> Problem:
+    return Problem(401, "not_authenticated", detail, headers=[(CHALLENGE[0], challenge)])

@@ -17,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from durable.client import ClusterClient, home
 from durable.errors import UnavailableError
 
-from .auth import bearer
+from .auth import CHALLENGE, bearer
 from .http import HttpConsumer, Request, Response, json_response, text_response
 from .problems import Problem
 
@@ -25,6 +25,8 @@ logger = logging.getLogger("durable.gateway")
 
 PROBE_SECONDS = 2.0
 """A dependency that takes longer to answer counts as failed."""
+
+_ALLOW = (b"allow", b"GET, HEAD")
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """Answers the state of each dependency: "ok", or what is wrong with it."""
@@ -35,7 +37,9 @@ class Probe(HttpConsumer):
 
     async def _respond(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
-            raise Problem(405, "method_not_allowed", f"{request.method} is not supported here.")
+            raise Problem(
+                405, "method_not_allowed", f"{request.method} is not supported here.", headers=[_ALLOW]
+            )
         return await self.answer(request)
 
     async def answer(self, request: Request) -> Response:
@@ -95,7 +99,12 @@ class Metrics(Probe):
         if not local(request):
             principal = await bearer(request.headers.get(b"authorization", b""))
             if principal is None or "objects" not in principal.scopes:
-                raise Problem(401, "not_authenticated", "Metrics need a token with the scope 'objects'.")
+                raise Problem(
+                    401,
+                    "not_authenticated",
+                    "Metrics need a token with the scope 'objects'.",
+                    headers=[CHALLENGE],
+                )
         text = await asyncio.to_thread(metrics_text)
         return Response(200, text, ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
 

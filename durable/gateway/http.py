@@ -161,7 +161,7 @@ class Request:
         """The body decoded as `kind`; an empty body is `default` if there is one.
 
         Raises:
-            Problem: 400 not JSON, 413 too large, 415 another content type, 422 another shape.
+            Problem: 400 not JSON, 413 too large, 415 another content type or compressed, 422 another shape.
         """
         body = await self.body()
         if not body and default is not None:
@@ -169,6 +169,8 @@ class Request:
         content_type = self.headers.get(b"content-type", b"")
         if content_type != b"application/json":
             _check_content_type(content_type)
+        if b"content-encoding" in self.headers:
+            _check_content_encoding(self.headers[b"content-encoding"])
         if not body:
             raise Problem(400, "bad_json", "A JSON body is required.")
         return decode_json(body, kind)
@@ -352,6 +354,16 @@ def _check_content_type(value: bytes) -> None:
         given = kind.decode("latin-1") or "none"
         raise Problem(
             415, "unsupported_media_type", f"The body must be application/json; its Content-Type is {given}."
+        )
+
+
+def _check_content_encoding(value: bytes) -> None:
+    if value.strip().lower() != b"identity":
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            f"The body must not be compressed; its Content-Encoding is {value.decode('latin-1')}.",
+            headers=[(b"accept-encoding", b"identity")],
         )
 
 

@@ -12,7 +12,7 @@ from durable.client import ClusterClient, Home
 from durable.cluster.redis import WorkerSession
 from durable.conf import DurableSettings, durable_settings
 from durable.gateway import health
-from durable.gateway.health import Metrics, Readyz
+from durable.gateway.health import Livez, Metrics, Probe, Readyz
 from durable.models import ApiToken
 from durable.service.valkey import Valkey
 
@@ -68,7 +68,17 @@ async def test_metrics_are_shown_to_this_machine(address: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"x-forwarded-for": "1.2.3.4"}, {"forwarded": "for=1.2.3.4"}])
 async def test_metrics_are_not_shown_through_a_proxy(headers: dict[str, str]) -> None:
-    assert (await get(Metrics.as_asgi(), **headers)).status_code == 401
+    answer = await get(Metrics.as_asgi(), **headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="api"'
+
+
+@pytest.mark.parametrize("probe", [Livez, Readyz, Metrics])
+async def test_another_method_is_405_and_hears_which_it_may_be(probe: type[Probe]) -> None:
+    transport = httpx.ASGITransport(app=probe.as_asgi())
+    async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7") as browser:
+        answer = await browser.post("/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -212,6 +212,15 @@ async def test_another_content_type_is_415(kind: str) -> None:
     assert_problem(answer, 415, "unsupported_media_type")
 
 
+async def test_a_compressed_body_is_415() -> None:
+    async with client() as http:
+        answer = await http.post("/echo/a", content=b"{}", headers={**JSON, "content-encoding": "gzip"})
+        assert_problem(answer, 415, "unsupported_media_type")
+        assert answer.headers["accept-encoding"] == "identity"
+        plain = {**JSON, "content-encoding": "Identity"}
+        assert (await http.post("/echo/a", content=b'{"by": 1}', headers=plain)).status_code != 415
+
+
 @pytest.mark.parametrize(
     "kind", ["application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"]
 )
