@@ -148,7 +148,7 @@ class ClientConnection(WebSocketsSansIOProtocol):
         pong = b"".join(self.conn.data_to_send())
         if not self._may_send_small() or not pong:
             return
-        if self.writable.is_set():
+        if self.writable.is_set() or self.conn.eof_sent:  # that has its answer with it
             self.transport.write(pong)
         else:
             self._late_pong = pong
