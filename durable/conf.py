@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from durable.cluster.redis import check_url
 from durable.runtime.memory import machine_bytes
 
 MIB = 1024 * 1024
@@ -152,7 +153,10 @@ class DurableSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the field."""
-        object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().absolute())
+        try:
+            object.__setattr__(self, "data_dir", Path(self.data_dir).expanduser().absolute())
+        except RuntimeError:
+            raise _refuse("data_dir", f"has a home directory that there is not: {self.data_dir}") from None
         for item in fields(self):
             value = getattr(self, item.name)
             if item.type is int and (isinstance(value, bool) or not isinstance(value, int)):
@@ -179,8 +183,11 @@ class DurableSettings:
             isinstance(every, bool) or not isinstance(every, int | float) or every <= 0
         ):
             raise _refuse("backup_every", f"must be a number of seconds above 0, or None; it is {every!r}")
-        if self.redis_url is not None and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
-            raise _refuse("redis_url", "must begin with redis://, rediss:// or unix://")
+        if self.redis_url is not None:
+            try:
+                check_url(self.redis_url)
+            except ValueError as error:
+                raise _refuse("redis_url", f"(REDIS_URL) cannot be used: {error}") from None
         if self.lease_margin >= self.lease_ttl:
             raise _refuse(
                 "lease_margin", f"must be below lease_ttl ({self.lease_ttl}); it is {self.lease_margin}"

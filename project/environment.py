@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -25,8 +26,10 @@ def flag(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off; it is {raw!r}")
 
 
-def integer(environ: Mapping[str, str], name: str, *, default: int, minimum: int = 0) -> int:
-    """A whole number of at least `minimum`."""
+def integer(
+    environ: Mapping[str, str], name: str, *, default: int, minimum: int = 0, maximum: int | None = None
+) -> int:
+    """A whole number from `minimum` to `maximum`."""
     raw = environ.get(name, "").strip()
     if not raw:
         return default
@@ -36,6 +39,8 @@ def integer(environ: Mapping[str, str], name: str, *, default: int, minimum: int
         raise ImproperlyConfigured(f"{name} must be a whole number; it is {raw!r}") from None
     if value < minimum:
         raise ImproperlyConfigured(f"{name} must be at least {minimum}; it is {value}")
+    if maximum is not None and value > maximum:
+        raise ImproperlyConfigured(f"{name} must be at most {maximum}; it is {value}")
     return value
 
 
@@ -48,21 +53,36 @@ def words(environ: Mapping[str, str], name: str, *, default: list[str]) -> list[
 
 
 def choice(environ: Mapping[str, str], name: str, *, default: str, among: tuple[str, ...]) -> str:
-    """One of a few words."""
+    """One of a few words, written in any case."""
     value = environ.get(name, "").strip() or default
-    if value not in among:
-        raise ImproperlyConfigured(f"{name} must be one of {', '.join(among)}; it is {value!r}")
-    return value
+    for word in among:
+        if value.lower() == word.lower():
+            return word
+    raise ImproperlyConfigured(f"{name} must be one of {', '.join(among)}; it is {value!r}")
 
 
 def directory(environ: Mapping[str, str], name: str, *, default: Path) -> Path:
     """A directory, made (mode 0700) if it is missing; absolute."""
-    path = Path(environ.get(name, "").strip() or default).expanduser().absolute()
+    given = Path(environ.get(name, "").strip() or default)
+    try:
+        path = given.expanduser().absolute()
+    except RuntimeError:
+        raise ImproperlyConfigured(f"{name}: there is no home directory as in {str(given)!r}") from None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: cannot create {path}: {error.strerror}") from None
     return path
+
+
+def database(environ: Mapping[str, str], name: str, *, default: str) -> dj_database_url.DBConfig:
+    """Django's settings of the database at an address. Errors do not repeat it: it may have a password in it."""
+    try:
+        return dj_database_url.parse(environ.get(name, "").strip() or default)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as sqlite:////path/to/file or postgres://user:password@host/name"
+        ) from None
 
 
 def secret(environ: Mapping[str, str], name: str, *, stored_in: Path) -> str:

@@ -1,11 +1,10 @@
 """Django's settings, from environment variables with defaults that work on a fresh machine."""
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Any
-
-import dj_database_url
 
 from . import environment as env
 from .logs import logging_config
@@ -16,7 +15,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = env.flag(os.environ, "DEBUG", default=False)
 HOST = os.environ.get("HOST", "").strip() or "127.0.0.1"
-PORT = env.integer(os.environ, "PORT", default=8000)
+PORT = env.integer(os.environ, "PORT", default=8000, maximum=65535)
 DATA_DIR = env.directory(os.environ, "DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.secret(os.environ, "SECRET_KEY", stored_in=DATA_DIR / "secret_key")
 TRUSTED_PROXY_COUNT = env.integer(os.environ, "TRUSTED_PROXY_COUNT", default=0)
@@ -97,9 +96,7 @@ TEMPLATES = [
 # --- Data -----------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": dj_database_url.parse(
-        os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'site.sqlite3'}"
-    ),
+    "default": env.database(os.environ, "DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'site.sqlite3'}"),
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -182,4 +179,5 @@ CONTENT_SECURITY_POLICY = {
 
 # --- Logging --------------------------------------------------------------------------------------
 
-LOGGING = logging_config(console=DEBUG, level=os.environ.get("LOG_LEVEL", "").strip().upper() or "INFO")
+LOG_LEVEL = env.choice(os.environ, "LOG_LEVEL", default="INFO", among=tuple(logging.getLevelNamesMapping()))
+LOGGING = logging_config(console=DEBUG, level=LOG_LEVEL)

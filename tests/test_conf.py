@@ -45,7 +45,10 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
         ({"backup_every": "1h"}, "backup_every'] must be a number of seconds above 0, or None"),
         ({"backup_every": True}, "backup_every'] must be a number of seconds above 0, or None"),
         ({"backup_keep": 0}, "backup_keep'] must be above 0"),
-        ({"redis_url": "localhost:6379"}, "redis_url'] must begin with redis://"),
+        (
+            {"redis_url": "localhost:6379"},
+            "redis_url'] (REDIS_URL) cannot be used: it must begin with redis://",
+        ),
         ({"lease_margin": 10.0}, "lease_margin'] must be below lease_ttl"),
         ({"lease_renew": 5.0}, "lease_renew'] must leave room for one failed renewal"),
         ({"statement_timeout": 31.0}, "statement_timeout'] must not exceed event_timeout"),

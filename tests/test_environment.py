@@ -1,6 +1,9 @@
 """Environment variables, the generated secret and the generated administrator."""
 
+import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
@@ -12,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from project import environment as env
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,47 @@ def test_an_unset_variable_has_its_default() -> None:
     assert env.choice({}, "X", default="a", among=("a", "b")) == "a"
 
 
+def test_a_choice_may_be_written_in_any_case() -> None:
+    assert env.choice({"X": "debug"}, "X", default="INFO", among=("DEBUG", "INFO")) == "DEBUG"
+
+
+@pytest.mark.parametrize("address", ["garbage", "foo://user:secret@host/x", "postgres://u:secret@host:abc/x"])
+def test_a_database_that_cannot_be_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="^X must be an address such as") as refused:
+        env.database({"X": address}, "X", default="sqlite://:memory:")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_blank_address_of_a_database_is_the_default() -> None:
+    assert env.database({"X": " "}, "X", default="sqlite:////tmp/x")["NAME"] == "/tmp/x"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PORT=70000",
+        "LOG_LEVEL=chatty",
+        "DATABASE_URL=garbage",
+        "DATA_DIR=~nosuchuser/x",
+        "REDIS_URL=redis://127.0.0.1:abc",
+        "REDIS_URL=redis://127.0.0.1/0?bogus=1",
+    ],
+)
+def test_the_service_names_the_variable_that_is_wrong(variable: str, tmp_path: Path) -> None:
+    name, _, value = variable.partition("=")
+    told = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "DATA_DIR": str(tmp_path), name: value},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode != 0
+    last = told.stderr.strip().splitlines()[-1]
+    assert last.startswith("django.core.exceptions.ImproperlyConfigured: ")
+    assert name in last
+
+
 def test_a_list_may_be_empty_on_purpose() -> None:
     assert env.words({"X": " a, b ,,"}, "X", default=[]) == ["a", "b"]
     assert env.words({"X": ""}, "X", default=["a"]) == []
@@ -42,6 +88,10 @@ def test_errors_name_the_variable(tmp_path: Path) -> None:
         env.integer({"X": "0"}, "X", default=1, minimum=1)
     with pytest.raises(ImproperlyConfigured, match="^X must be one of open, token; it is 'none'"):
         env.choice({"X": "none"}, "X", default="token", among=("open", "token"))
+    with pytest.raises(ImproperlyConfigured, match="^X must be at most 65535; it is 70000"):
+        env.integer({"X": "70000"}, "X", default=1, maximum=65535)
+    with pytest.raises(ImproperlyConfigured, match="^X: there is no home directory as in '~nosuchuser/x'"):
+        env.directory({"X": "~nosuchuser/x"}, "X", default=tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ImproperlyConfigured, match="^X: cannot create .*/file/data: Not a directory"):
         env.directory({"X": str(tmp_path / "file" / "data")}, "X", default=tmp_path)

@@ -42,6 +42,13 @@ def test_a_right_prefix_with_a_wrong_secret_finds_nothing() -> None:
     assert ApiToken.find(f"dr_{token.prefix}_{token.digest}") is None
 
 
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201])
+def test_a_token_needs_a_name_that_can_be_kept(name: str) -> None:
+    with pytest.raises(CommandError, match="^the token's name: "):
+        run("create", name, "--scopes=counters")
+    assert not ApiToken.objects.exists()
+
+
 def test_scopes_are_exact() -> None:
     token, _ = ApiToken.issue("ci", ["counters", "counters"])
     assert token.scopes == ["counters"]

@@ -109,6 +109,17 @@ def _owner_key(object_id: ObjectId) -> str:
     return f"durable:owner:{{{object_id.class_key}:{object_id}}}"
 
 
+def check_url(url: str) -> None:
+    """Raise ValueError where an address of Redis cannot be used; contacts nothing."""
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it must begin with redis://, rediss:// or unix://")
+    pool = redis.asyncio.ConnectionPool.from_url(url)
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError:
+        raise ValueError("there is an option in its query that Redis clients do not have") from None
+
+
 class RedisCluster:
     """The cluster's state in one Redis.
 

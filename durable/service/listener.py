@@ -12,10 +12,14 @@ BACKLOG = 2048
 
 def open_listener(host: str, port: int) -> socket.socket:
     """Bind and listen on ``host:port`` (port 0: a free one); an address in use is one clear line."""
+    if not 0 <= port <= 65535:  # getaddrinfo takes it modulo 65,536
+        raise ServiceError(f"{port} is not a port: choose one from 0 to 65535.")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ServiceError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+    except UnicodeError:
+        raise ServiceError(f"Cannot listen on {host}:{port}: this is not the name of a host.") from None
     # A name such as "localhost" may stand for both families: prefer the one its printed address means.
     family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)

@@ -31,6 +31,13 @@ def test_a_host_that_is_not_here_is_one_clear_line() -> None:
         open_listener("no such host", 8000)
 
 
+def test_what_is_no_port_or_no_name_is_one_clear_line() -> None:
+    with pytest.raises(ServiceError, match=r"^70000 is not a port"):
+        open_listener("127.0.0.1", 70000)
+    with pytest.raises(ServiceError, match=r"^Cannot listen on a\.\.b:0: this is not the name of a host"):
+        open_listener("a..b", 0)
+
+
 def test_what_is_not_a_listening_socket_is_refused() -> None:
     with socket.socket() as other, pytest.raises(ServiceError, match="not a listening socket"):
         adopt_listener(other.fileno())

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from durable.conf import durable_settings
@@ -40,6 +41,10 @@ class Command(BaseCommand):
         if unknown or not wanted:
             problem = f"unknown scope {', '.join(unknown)}" if unknown else "no scope given"
             raise CommandError(f"{problem}; scopes are {', '.join(known)}")
+        try:
+            name = ApiToken._meta.get_field("name").clean(name.strip(), None)
+        except ValidationError as error:
+            raise CommandError(f"the token's name: {error.messages[0]}") from None
         token, text = ApiToken.issue(name, wanted)
         AuditEntry.record(shell_user(), "token.create", token=str(token), scopes=token.scopes)
         if as_json:
