@@ -10,6 +10,7 @@ confirms: losing it costs availability, never a double write.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,8 @@ from redis.exceptions import NoScriptError, RedisError
 from durable.core.envelope import LINK_VERSION
 from durable.errors import UnavailableError
 from durable.identity import ObjectId
+
+log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 2.0
 CONNECTIONS = 8
@@ -227,7 +230,14 @@ class RedisCluster:
         gone = [member for member, text in zip(members, found, strict=True) if text is None]
         if gone:
             await self._ask(self._redis.srem(index, *gone))
-        return [decode(text) for text in found if text is not None]
+        sessions = []
+        for member, text in zip(members, found, strict=True):
+            try:
+                if text is not None:
+                    sessions.append(decode(text))
+            except msgspec.DecodeError as error:
+                log.error("the session %s%s cannot be read: %s", prefix, member, error)
+        return sessions
 
     # -- what gateways hold, so that somebody can tell their objects when they die
 
@@ -367,6 +377,11 @@ class RedisCluster:
             while True:
                 message = await self._ask(subscription.get_message(timeout=None))
                 if message is not None:
-                    yield _decode_notice(message["data"])
+                    try:
+                        notice = _decode_notice(message["data"])
+                    except msgspec.DecodeError as error:
+                        log.error("a notice cannot be read: %s", error)
+                    else:
+                        yield notice
         finally:
             await subscription.aclose()  # type: ignore[no-untyped-call]

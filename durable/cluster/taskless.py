@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
@@ -83,7 +84,7 @@ class CallResult(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         if not self._has_come:
-            work = Taskless.running
+            work = Taskless.here.running
             if work is not None:
                 self._wake = work.go_on
                 yield self
@@ -118,8 +119,8 @@ class Taskless:
 
     __slots__ = ("_context", "_running", "_waits_for", "_work")
 
-    running: ClassVar[Taskless | None] = None
-    """What is running in this moment, on the process's one loop."""
+    here: ClassVar[_Here]
+    """Where this thread stands."""
 
     def __init__(self, work: Coroutine[Any, Any, None], running: set[_Cancellable]) -> None:
         self._work = work
@@ -144,7 +145,8 @@ class Taskless:
             self._run(self._work.throw, asyncio.CancelledError(msg))
 
     def _run(self, advance: Callable[[Any], Any], value: Any) -> None:
-        before, Taskless.running = Taskless.running, self
+        here = Taskless.here
+        before, here.running = here.running, self
         try:
             waits_for = self._context.run(advance, value)
         except StopIteration:
@@ -158,7 +160,7 @@ class Taskless:
                 self._become_task(waits_for)
                 waits_for = None
         finally:
-            Taskless.running = before
+            here.running = before
         if waits_for is None:
             if self._waits_for is not None:
                 self._running.discard(self)
@@ -171,3 +173,12 @@ class Taskless:
         task = asyncio.get_running_loop().create_task(rest, context=self._context)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+
+class _Here(threading.local):
+    """What is running in this moment, on the loop of this thread."""
+
+    running: Taskless | None = None
+
+
+Taskless.here = _Here()

@@ -33,8 +33,10 @@ class ValkeyKeeper:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Start the server and return once it answers."""
+        """Start the server and return once it answers; at once, without a server, after `stop`."""
         await asyncio.to_thread(self.valkey.prepare)
+        if self._stopping.is_set():
+            return
         self.valkey.launch()  # here, in the main thread: the server lives as long as the thread that launched it
         self._on_change()
         await asyncio.to_thread(self.valkey.wait_ready)

@@ -129,9 +129,7 @@ class Valkey:
             )
         finally:
             os.close(log)
-            # The server's inherited copy holds the lock from here on, to its end.
-            os.close(self._lock)
-            self._lock = None
+            self._let_go()  # the server's inherited copy holds the lock from here on, to its end
         self._identity = identify(self._process.pid)
 
     def command(self) -> list[str]:
@@ -205,9 +203,16 @@ class Valkey:
     def close(self) -> None:
         """Stop the server and give back what this object holds."""
         self.stop()
+        self._let_go()
         for descriptor in (self._life_reader, self._life_writer):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+    def _let_go(self) -> None:
+        """Give this process's hold of the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def log_tail(self) -> str:
         """The last lines this start has logged."""

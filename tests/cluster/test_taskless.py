@@ -1,6 +1,7 @@
 """Coroutines that run without a task of their own."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -279,3 +280,20 @@ async def test_its_context_is_its_own(works: Works) -> None:
     assert VARIABLE.get() == "unset"
     await asyncio.sleep(0.01)
     assert works.seen == ["set", "set"]
+
+
+async def test_what_runs_in_one_thread_is_nothing_to_another() -> None:
+    heard = []
+
+    async def elsewhere() -> None:
+        result: CallResult[int] = CallResult()
+        asyncio.get_running_loop().call_soon(result.set_result, 1)
+        heard.append(await result)
+
+    async def work() -> None:
+        other = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+        other.start()
+        other.join()
+
+    Taskless(work(), set()).go_on()
+    assert heard == [1]

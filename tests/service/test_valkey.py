@@ -1,5 +1,7 @@
 """The embedded Valkey: quick, private, forgets nothing, and never left behind."""
 
+import asyncio
+import fcntl
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import redis
 from durable.cluster.processes import ProcessIdentity, identify, is_alive, send_signal
 from durable.service import guard, valkey
 from durable.service.errors import ServiceError
+from durable.service.keeper import ValkeyKeeper
 from durable.service.rundir import runtime_directory
 from durable.service.valkey import Valkey, find_binary
 
@@ -87,6 +90,21 @@ def test_a_second_server_on_the_same_files_is_refused(
     with pytest.raises(ServiceError, match="Another Redis server still uses"):
         second.start()
     second.close()
+
+
+async def test_a_stop_while_it_waits_for_a_predecessor_leaves_no_server(server: Valkey) -> None:
+    server.directory.mkdir(mode=0o700, parents=True)
+    keeper = ValkeyKeeper(server, lambda: None)
+    with (server.directory / "server.lock").open("w") as predecessor:
+        fcntl.flock(predecessor, fcntl.LOCK_EX)
+        starting = asyncio.create_task(keeper.start())
+        await asyncio.sleep(0)
+        await keeper.stop()
+    await starting
+    assert server.identity is None
+    server.close()
+    with (server.directory / "server.lock").open("w") as successor:
+        fcntl.flock(successor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_broken_file_is_named_with_the_end_of_the_log(server: Valkey) -> None:
