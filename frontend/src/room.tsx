@@ -140,6 +140,11 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
     session.notify(`${name} is not pointing at the board right now.`);
   };
 
+  const dismiss = (): void => {
+    session.notify(null);
+    document.querySelector<HTMLElement>(".excalidraw")?.focus();
+  };
+
   const farewell = state.connection.state === "closed" ? FAREWELLS[state.connection.reason] : null;
   const askFirst = asking === "first" && state.you?.guest;
   return (
@@ -179,7 +184,7 @@ function Room({ session }: { readonly session: RoomSession }): ReactNode {
         {state.notice !== null && (
           <div className="notice" role="alert" data-testid="notice">
             <span>{state.notice}</span>
-            <button type="button" className="icon-button" aria-label="Dismiss" onClick={() => session.notify(null)}>
+            <button type="button" className="icon-button" aria-label="Dismiss" onClick={dismiss}>
               {CloseIcon}
             </button>
           </div>

@@ -75,11 +75,12 @@ def test_a_finger_draws(service: RunningService, visitor: Visitor, room: str, al
     bob.has_board_of(alice)
 
 
+@pytest.mark.parametrize("width", [390, 320])
 @pytest.mark.parametrize("path", ["/", "room", "/no/such/page"])
 def test_no_page_is_wider_than_the_screen(
-    service: RunningService, visitor: Visitor, room: str, path: str
+    service: RunningService, visitor: Visitor, room: str, path: str, width: int
 ) -> None:
-    alice = visitor(service, "Alice", **PHONE)
+    alice = visitor(service, "Alice", **{**PHONE, "viewport": {"width": width, "height": 568}})
     alice.page.goto(room if path == "room" else path)
     if path == "room":
         alice.is_in()
