@@ -61,7 +61,7 @@ class Call(msgspec.Struct, array_like=True, tag="c", gc=False):
     method: str
     arguments: bytes  # encoded [args, kwargs]
     id: CallId
-    chain: list[str]  # objects that wait for this call, outermost first
+    chain: list[str]  # objects that wait for this call, outermost first: "<id> <what messages name it>"
     repeat: bool = False
 
 

@@ -32,9 +32,19 @@ class RemoteCaller(Protocol):
         """Have the object's owner open it, which finds what is due; nobody waits for that."""
 
 
-def label(target: Target) -> str:
-    """An object as chains and messages name it."""
-    return f"{target.key}({target.name or target.id})"
+def link(target: Target, *, waits: bool = True) -> str:
+    """An object in a chain: the id that it is known by, whatever its caller knew of it, and what messages name it.
+
+    One whose `@concurrent` method makes the call does not wait itself: it is named, but may be called back.
+    """
+    return f"{target.id if waits else ''} {target.key}({target.name or target.id})"
+
+
+def cycle(chain: list[str], target: Target) -> str | None:
+    """What to say of a chain that comes back to `target`; None when that does not wait in it."""
+    if all(one.partition(" ")[0] != target.id for one in chain):
+        return None
+    return " -> ".join(one.partition(" ")[2] for one in [*chain, link(target)])
 
 
 class ObjectCalls:
@@ -59,7 +69,7 @@ class ObjectCalls:
                 await activation.flush()
         elif event.concurrent and not gate.is_clear:
             await gate.clear()
-        chain = [*event.chain, label(activation.target)]
+        chain = [*event.chain, link(activation.target, waits=not event.concurrent)]
         call_id = event.next_call_id(str(activation.object_id), str(object_id), method)
         repeat = event.repeat  # then it may have come this far before
         with event.leaving():

@@ -9,7 +9,7 @@ from durable.core.envelope import Attach, Call, SocketClose, SocketFrame, Socket
 from durable.errors import NotCallableError, ReentrantCallError
 
 from .alarms import RUN_ALARM, run_alarm_event
-from .calls import label
+from .calls import cycle
 from .events import Answer, Event
 from .exports import DELETE, REPLACE, delete_event, replace_event
 from .objects import has_fetch, is_concurrent, methods_of
@@ -231,10 +231,8 @@ def event_of(kind: type[DurableObject], request: ObjectRequest, peer: str, answe
 
 
 def _refuse_cycle(request: Call, kind: type[DurableObject]) -> None:
-    me = label(request.target)
-    if me in request.chain:
+    found = cycle(request.chain, request.target)
+    if found is not None:
         method = methods_of(kind).get(request.method)
         if method is None or not method.concurrent:
-            raise ReentrantCallError(
-                f"a call came back to an object that waits for it: {' -> '.join([*request.chain, me])}"
-            )
+            raise ReentrantCallError(f"a call came back to an object that waits for it: {found}")

@@ -78,7 +78,7 @@ class EventRunner:
             return
         if self.instance is None and event.needs_instance:
             try:
-                failure = await self._start_instance(event.origin)
+                failure = await self._start_instance(event)
             except asyncio.CancelledError:
                 event.answer.not_owner(None)
                 raise
@@ -105,13 +105,13 @@ class EventRunner:
         self._fail([event], error)
         return True
 
-    async def _start_instance(self, origin: str | None) -> BaseException | None:
-        """Construct the object and run `start` for the event of that origin; the error when that fails."""
+    async def _start_instance(self, event: Event) -> BaseException | None:
+        """Construct the object and run `start` for an event, whose callers wait for that too; the error when it fails."""
         activation = self._activation
         delay = START_DELAYS[min(self._start_failures, len(START_DELAYS) - 1)]
         if delay:
             await asyncio.sleep(delay)
-        failure = await self._run(Event("start", self._construct, origin=origin))
+        failure = await self._run(Event("start", self._construct, origin=event.origin, chain=event.chain))
         if failure is not None:
             self._start_failures += 1
             if trouble_of(failure) is None and not isinstance(failure, MovedError):
@@ -121,9 +121,9 @@ class EventRunner:
         activation.host.troubles.over(activation.object_id, TroubleKind.START)
         if self.resume_due:
             self.resume_due = False
-            await self._run(Event("web_socket_resume", self._resume, origin=origin))
+            await self._run(Event("web_socket_resume", self._resume, origin=event.origin, chain=event.chain))
             if self.instance is None:
-                return await self._start_instance(origin)
+                return await self._start_instance(event)
         return None
 
     def _start_failed(self, event: Event, failure: BaseException) -> None:

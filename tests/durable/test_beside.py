@@ -23,6 +23,13 @@ async def test_C7_a_cycle_through_a_concurrent_method_fails_at_once(local: Local
         await do(lab("first"), call_beside)
 
 
+async def test_C7_an_object_whose_concurrent_method_calls_can_be_called_back(local: LocalObjects) -> None:
+    async def call_other(obj: Lab) -> Any:
+        return await do(lab("other"), lambda obj: lab().increment())
+
+    assert [await do_beside(lab(), call_other) for _ in range(2)] == [1, 2]
+
+
 async def test_C6_a_call_made_by_a_repeated_concurrent_call_counts_once(local: LocalObjects) -> None:
     called, attempts = asyncio.Event(), []
 

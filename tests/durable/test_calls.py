@@ -507,6 +507,27 @@ async def test_C7_a_cycle_of_calls_fails_at_once_and_names_it(local: LocalObject
     assert await lab("a").value() == 0
 
 
+async def test_C7_a_cycle_is_seen_though_one_of_its_objects_is_called_by_its_id(local: LocalObjects) -> None:
+    async def call_b(obj: Lab) -> Any:
+        return await do(lab("b"), call_a, str(obj.ctx.id))
+
+    async def call_a(obj: Lab, object_id: str) -> Any:
+        return await Lab.namespace.get(Lab.namespace.id_from_string(object_id)).value()
+
+    with pytest.raises(ReentrantCallError, match=re.escape("Lab(a) -> Lab(b) -> Lab(")):
+        await do(lab("a"), call_b)
+
+
+async def test_C7_a_cycle_through_a_start_fails_at_once(local: LocalObjects) -> None:
+    async def start(obj: Lab) -> None:
+        if obj.ctx.id.name == "b":
+            await lab("a").value()
+
+    HOOKS["start"] = start
+    with pytest.raises(ReentrantCallError, match=re.escape("Lab(a) -> Lab(b) -> Lab(a)")):
+        await do(lab("a"), lambda obj: lab("b").value())
+
+
 async def test_C7_a_concurrent_method_may_be_called_back(local: LocalObjects) -> None:
     async def call_b(obj: Lab) -> Any:
         return await do(lab("b"), call_a)
