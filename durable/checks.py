@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections, router
 
 from durable.conf import durable_settings
 from durable.models import ObjectRecord
-from durable.runtime.objects import HOOKS, DurableObject
+from durable.runtime.objects import HOOKS, DurableObject, is_concurrent
 from durable.runtime.registry import Registry, registry
 
 _ALIKE, _LONG_ALIKE = 0.85, 0.9  # of difflib's ratio, for hooks of one word and of several
@@ -34,7 +34,7 @@ _LIMITS = ("event_timeout", "idle_seconds", "max_sockets", "max_queue")
 
 
 def check_classes(**_: Any) -> list[CheckMessage]:
-    """Hooks, methods and attributes of all object classes (durable.E001 to E005, E007)."""
+    """Hooks, methods and attributes of all object classes (durable.E001 to E005, E007, E010)."""
     return [message for _, kind in registry for message in check_class(kind)] + check_keys(registry)
 
 
@@ -78,6 +78,11 @@ def _check_hook(kind: type[DurableObject], name: str, member: Any) -> Iterator[C
         hint = f"Write `{_declaration(name)}`."
         yield _error(3, f"The hook {kind.__qualname__}.{name} is not `async def`.", hint, kind)
         return
+    if is_concurrent(member) and name != "fetch":
+        message = f"The hook {kind.__qualname__}.{name} is marked @concurrent, but runs like any other event."
+        yield _error(
+            10, message, "Take the mark away: of the hooks only `fetch` can run beside others.", kind
+        )
     expected = inspect.signature(getattr(DurableObject, name)).parameters
     try:
         inspect.signature(member).bind(*expected)

@@ -12,6 +12,7 @@ from durable.errors import EventTimeoutError, OverloadedError, ValueRefusedError
 from durable.storage.transactions import outside_event
 
 from .calls import ObjectCalls
+from .context import AbortError
 from .events import Event, MovedError, current_event
 from .namespace import task_dispatcher
 
@@ -55,17 +56,26 @@ class Beside:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._bytes -= self._running.pop(task).size
+        event = self._running.pop(task)
+        self._bytes -= event.size
+        if task.cancelled():  # perhaps before its first step
+            event.answer.not_owner(None)
         self._activation.wake()
 
     async def _run(self, event: Event) -> None:
         activation = self._activation
+        instance = activation.runner.instance
+        if instance is None:  # discarded since the event was offered: the next one is for it
+            activation.offer(event, refuse=False)
+            return
         current_event.set(event)
         task_dispatcher.set(ObjectCalls(activation))  # whoever offered the event may have had another
         try:
             value = await activation.host.steps.guard(activation, event, event.run(activation))
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             self._failed(event, error)
+            if isinstance(error, AbortError) and activation.runner.instance is instance:
+                activation.runner.abort(error.message)
         else:
             activation.gate.release(event, event.answer.reply, value)
         finally:
@@ -75,7 +85,6 @@ class Beside:
         activation, task = self._activation, asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             if activation.host.clock() <= event.deadline:
-                event.answer.not_owner(None)
                 raise error
             late = f"the event ran longer than {activation.event_timeout:g} s"
             error = EventTimeoutError(late, delivered="unknown")

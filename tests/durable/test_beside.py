@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from durable.errors import OverloadedError, ReentrantCallError
+from durable.errors import ObjectResetError, OverloadedError, ReentrantCallError
 from durable.testing import LocalObjects
-from tests.durable.lab import Lab, do, do_beside, lab, put
+from tests.durable.lab import HOOKS, Lab, do, do_beside, lab, put
 
 
 async def test_C7_a_cycle_through_a_concurrent_method_fails_at_once(local: LocalObjects) -> None:
@@ -65,3 +65,37 @@ async def test_C6_a_concurrent_call_of_which_a_part_stands_is_not_said_to_be_saf
     with pytest.raises(OverloadedError) as caught:
         await do_beside(lab(), lambda obj: obj.ctx.run(refuse))
     assert caught.value.delivered == "no"
+
+
+async def test_C5_a_failing_event_takes_no_concurrent_one_with_it(local: LocalObjects) -> None:
+    def fail(obj: Lab) -> None:
+        raise ValueError("mine alone")
+
+    for _ in range(20):
+        await lab().value()
+        failed, answer = await asyncio.gather(
+            do(lab(), fail), do_beside(lab(), lambda obj: "fine"), return_exceptions=True
+        )
+        assert (str(failed), answer) == ("ValueError: mine alone", "fine")
+
+
+async def test_C5_a_concurrent_method_can_discard_its_incarnation(local: LocalObjects) -> None:
+    starts = []
+    HOOKS["start"] = lambda obj: starts.append(1)
+    await lab().value()
+    with pytest.raises(ObjectResetError, match="anew"):
+        await do_beside(lab(), lambda obj: obj.ctx.abort("anew"))
+    await lab().value()
+    assert starts == [1, 1]
+
+
+async def test_O6_a_concurrent_call_that_has_not_begun_when_its_object_moves_goes_with_it(
+    local: LocalObjects,
+) -> None:
+    await lab().value()
+    activation = local.host.activations[str(lab().id)]  # type: ignore[attr-defined]
+    call = asyncio.create_task(do_beside(lab(), lambda obj: "there"))
+    while not activation.beside:
+        await asyncio.sleep(0)
+    activation.beside.cancel()
+    assert await call == "there"

@@ -9,7 +9,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.test import override_settings
 
-from durable import DurableObject
+from durable import DurableObject, concurrent
 from durable.checks import check_class, check_keys, check_settings, check_stored_classes, nearest_hook
 from durable.models import ObjectRecord, moment
 from durable.runtime.objects import HOOKS
@@ -122,6 +122,20 @@ def test_a_hook_that_is_not_async() -> None:
             "Write `async def alarm(self, info)`.",
         )
     ]
+
+
+def test_a_hook_that_cannot_be_concurrent() -> None:
+    class Marked(DurableObject, abstract=True):
+        @concurrent
+        async def fetch(self, request: Any) -> Any: ...
+
+        @concurrent
+        async def web_socket_message(self, ws: Any, message: Any) -> None: ...
+
+    [(number, message, hint)] = findings(Marked)
+    assert number == "durable.E010"
+    assert "Marked.web_socket_message is marked @concurrent" in message
+    assert "only `fetch`" in str(hint)
 
 
 def test_a_hook_with_other_arguments() -> None:
