@@ -173,7 +173,12 @@ async def test_S4_delete_all_leaves_nothing_and_the_object_is_usable(
     assert await subject.play(["delete_all"], ["get", "k"], ["alarm"], ["put", "l", 2], ["list", {}]) == [
         None, None, None, None, ["l"],
     ]  # fmt: skip
-    assert await subject.play(["sql", "SELECT name FROM sqlite_schema WHERE name IN ('t', 'note')"]) == [[]]
+    # What its migrations make is there again, and empty.
+    found = await subject.play(
+        ["sql", "SELECT name FROM sqlite_schema WHERE name IN ('t', 'note')"],
+        ["sql", "SELECT count(*) FROM note"],
+    )
+    assert [[tuple(row) for row in rows] for rows in found] == [[("note",)], [(0,)]]
 
 
 async def test_S4_an_object_left_empty_is_absent_once_asleep(ground: Ground, subject: Subject) -> None:
