@@ -1,24 +1,14 @@
 """What a process knows of the workers, whatever else is said on the same Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio
 
 from durable.cluster.directory import Directory
 from durable.cluster.redis import RedisCluster, WorkerSession
-from durable.service.rundir import runtime_directory
 from durable.service.valkey import Valkey
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, runtime_directory(tmp_path))
-    server.start()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """Gateways that are taken for dead: those without a session and without a link, when they have had the time to come back."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -13,7 +12,6 @@ from durable.cluster.redis import GatewaySession, RedisCluster
 from durable.cluster.router import Router
 from durable.core.envelope import Reply, Request, Target, Vanished
 from durable.identity import ObjectId
-from durable.service.rundir import runtime_directory
 from durable.service.valkey import Valkey
 from rooms.objects import DemoChat
 
@@ -60,14 +58,6 @@ class Ground:
         for _ in range(int(seconds / 2)):
             await self.reaper.look()
             self.now += 2
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path, runtime_directory(tmp_path))
-    server.start()
-    yield server
-    server.close()
 
 
 @pytest.fixture
