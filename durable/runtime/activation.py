@@ -11,7 +11,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from durable.core.envelope import Target
-from durable.core.sockets import check_auto_response
 from durable.errors import ObjectResetError, SocketError
 from durable.identity import ObjectId
 from durable.storage.store import Store
@@ -336,13 +335,6 @@ class Activation:
             self.gate.push(gateway, operation)
         else:
             raise SocketError("a socket can be used inside an event only, not in a task that was left behind")
-
-    def set_auto_response(self, request: str | None, response: str | None) -> None:
-        """Remember the auto-response in the file; gateways learn it with each accepted socket."""
-        request, response = check_auto_response(request, response)
-        self._event_store().metadata.set_auto_response(request, response)
-        for gateway in {ws.gateway for ws in self.sockets}:
-            self.effect(gateway, ("auto", request, response))
 
     async def last_auto_response(self, ws: WebSocket) -> int | None:
         """Ask the socket's gateway when it last answered in the object's place."""

@@ -71,7 +71,7 @@ class Context:
 
     def set_web_socket_auto_response(self, request: str | None, response: str | None = None) -> None:
         """Let gateways answer the exact text `request` with `response` without waking the object; None ends it."""
-        self._activation.set_auto_response(request, response)
+        self._activation.sockets.set_auto_response(request, response)
 
     async def get_web_socket_auto_response_timestamp(self, ws: WebSocket) -> int | None:
         """When the gateway last answered on this socket in the object's place: ms since the epoch, None for never.

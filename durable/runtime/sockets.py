@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 
 from durable.core import codec
-from durable.core.sockets import check_attachment, check_close, check_message, check_tags, check_volatile
+from durable.core.sockets import (
+    check_attachment,
+    check_auto_response,
+    check_close,
+    check_message,
+    check_tags,
+    check_volatile,
+)
 from durable.errors import SocketError, SocketNotAcceptedError, TooManySocketsError
 from durable.storage.metadata import SocketRow
 from durable.storage.store import Store
@@ -235,6 +242,13 @@ class SocketTable:
             sockets = [socket_id for socket_id in all_ids if socket_id not in left_out]
             if sockets:
                 self.effect(gateway, ("send", sockets, data, volatile))
+
+    def set_auto_response(self, request: str | None, response: str | None) -> None:
+        """Remember the auto-response in the file; gateways learn it with each accepted socket. Raises SocketError."""
+        request, response = check_auto_response(request, response)
+        self.store().metadata.set_auto_response(request, response)
+        for gateway in {ws.gateway for ws in self}:
+            self.effect(gateway, ("auto", request, response))
 
 
 def _by_gateway(sockets: Iterable[WebSocket]) -> dict[str, list[str]]:
