@@ -159,6 +159,7 @@ class Activation:
         return (
             now - self.last_active >= self.idle_seconds  # first: it is what most objects fail
             and self.state is State.ACTIVE
+            and self._leave is None
             and self.running is None
             and not self.mailbox
             and not self.gate.outbox
@@ -170,11 +171,7 @@ class Activation:
         """Now and then: look at the clock and at what could not leave before."""
         if self.runner.running is not None:
             self.runner.check_deadline(now)
-        elif self.state is State.LEAVING:
-            self.wake()
-        elif self.is_idle(now):
-            self.leave(Leave.IDLE)
-        elif self._may_shrink and now - self.last_active >= SHRINK_SECONDS:
+        elif self.state is State.LEAVING or (self._may_shrink and now - self.last_active >= SHRINK_SECONDS):
             self.wake()
         if self.beside:
             self.beside.check_deadlines(now)

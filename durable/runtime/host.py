@@ -32,6 +32,7 @@ from .calls import RemoteCaller
 from .capacity import Capacity
 from .effects import messages
 from .events import Answer, Event, Operation
+from .falling_asleep import FallingAsleep
 from .freed_memory import FreedMemory
 from .handlers import ObjectRequest, event_of, vanished_event
 from .leaving import Leave
@@ -94,6 +95,7 @@ class Host:
         self.capacity = capacity or Capacity(settings.max_active, settings.worker_memory)
         self.exports = root.parent / "exports"  # files of objects that an operator has asked for
         self.activations: dict[str, Activation] = {}
+        self.falling_asleep = FallingAsleep(self.clock)
         self._root = root
         self._registry = registry
         self._lease = lease
@@ -315,6 +317,7 @@ class Host:
         now = self.clock()
         for activation in list(self.activations.values()):
             activation.tick(now)
+        self.falling_asleep.look(self.activations.values())
         self.capacity.look()
         if self.capacity.tight:
             self.capacity.evict(self.activations.values(), now)

@@ -176,7 +176,8 @@ class LocalObjects(LocalFleet):
 
     def _leaving(self) -> bool:
         return any(
-            activation.leaving for worker in self._workers for activation in worker.host.activations.values()
+            worker.host.falling_asleep or any(one.leaving for one in worker.host.activations.values())
+            for worker in self._workers
         )
 
     # -- waiting
