@@ -25,6 +25,7 @@ _TUPLE, _SET, _INT, _DECIMAL, _DATETIME, _DATE, _UUID, _DICT = range(1, 9)
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _SCALARS = frozenset((type(None), bool, float, str, bytes))
 _FLAT = _SCALARS | {int}
+_TEXT = frozenset((str,))
 _POSITIONAL_ONLY = VERSION + b"\x92%b\x80"  # msgpack's array of two: the arguments, and an empty map
 
 _encoder = msgspec.msgpack.Encoder()
@@ -59,6 +60,16 @@ def _lower(value: Any, depth: int) -> Any:
     if kind is set:
         return _ext(_SET, _encode([_lower_key(item, depth) for item in value]))
     return _lower_rare(value, kind, depth)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether msgpack knows the value as it is, unless an integer in it is too large: a scalar, or a list or dict of such."""
+    kind = type(value)
+    if kind is list:
+        return _FLAT.issuperset(map(type, value))
+    if kind is dict:
+        return _TEXT.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))
+    return kind in _FLAT
 
 
 def _flat(items: tuple[Any, ...]) -> bytes | None:
@@ -161,7 +172,10 @@ def encode(value: Any, *, around: int = 0) -> bytes:
         around: how many of its levels are the runtime's own, and not counted.
     """
     try:
-        data = VERSION + _encode(value if type(value) in _SCALARS else _lower(value, -around))
+        try:
+            data = VERSION + _encode(value if _is_flat(value) else _lower(value, -around))
+        except OverflowError:  # an integer of more than 64 bits
+            data = VERSION + _encode(_lower(value, -around))
     except (UnicodeEncodeError, ValueError) as error:
         raise ValueRefusedError(f"a string with lone surrogates cannot travel or rest ({error})") from None
     except RecursionError:

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from durable.core.envelope import DERIVED, CallId
 from durable.errors import DurableError, ObjectResetError
 
@@ -51,7 +53,7 @@ class Nobody:
 NOBODY = Nobody()
 
 
-class Event:
+class Event(msgspec.Struct, eq=False):
     """An event waiting for, or being handled by, one activation.
 
     Attributes:
@@ -76,80 +78,38 @@ class Event:
         seen: how much of it has left and may have been seen by others, who do not forget it when the event is undone.
     """
 
-    __slots__ = (
-        "_calls_made",
-        "alarm",
-        "answer",
-        "call_id",
-        "chain",
-        "closes",
-        "concurrent",
-        "deadline",
-        "effects",
-        "flushed",
-        "inside",
-        "label",
-        "mark",
-        "moves",
-        "needs_instance",
-        "origin",
-        "queued_at",
-        "repeat",
-        "run",
-        "seen",
-        "size",
-        "socket",
-        "waits",
-    )
+    label: str
+    run: Callable[[Activation], Coroutine[Any, Any, bytes | None]]
+    answer: Answer = NOBODY
+    size: int = 0
+    call_id: CallId | None = None
+    chain: list[str] = []
+    repeat: bool = False
+    socket: tuple[str, int] | None = None
+    concurrent: bool = False
+    needs_instance: bool = True
+    moves: bool = True
+    origin: str | None = None
+    inside: bool = False
+    waits: bool = True
+    closes: str | None = None
+    alarm: int | None = None
+    effects: list[tuple[str, Operation]] = []
+    flushed: bool = False
+    seen: int = 0
+    mark: bytes | None = None
+    queued_at: float = 0.0
+    deadline: float = float("inf")
+    _calls_made: dict[str, int] = {}
 
-    def __init__(
-        self,
-        label: str,
-        run: Callable[[Activation], Coroutine[Any, Any, bytes | None]],
-        answer: Answer = NOBODY,
-        *,
-        size: int = 0,
-        call_id: CallId | None = None,
-        chain: list[str] | None = None,
-        repeat: bool = False,
-        socket: tuple[str, int] | None = None,
-        concurrent: bool = False,
-        needs_instance: bool = True,
-        moves: bool = True,
-        origin: str | None = None,
-        inside: bool = False,
-        waits: bool = True,
-        closes: str | None = None,
-    ) -> None:
-        self.label = label
-        self.run = run
-        self.answer = answer
-        self.size = size
-        self.call_id = call_id
-        self.chain = chain or []
-        self.repeat = repeat
-        self.socket = socket
-        self.concurrent = concurrent
-        self.needs_instance = needs_instance
-        self.moves = moves
-        self.inside = inside
-        self.waits = waits
-        self.closes = closes
+    def __post_init__(self) -> None:
+        call_id = self.call_id
         if call_id is not None:
-            origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
-        elif socket is not None:
-            origin = f"frame/{socket[0]}/{socket[1]}"
-        elif closes is not None:
-            origin = f"close/{closes}"
-        self.origin = origin
-        self.alarm: int | None = None
-        self.effects: list[tuple[str, Operation]] = []
-        self.flushed = False
-        self.seen = 0
-        self.mark: bytes | None = None
-        self.queued_at = 0.0
-        self.deadline = float("inf")
-        self._calls_made: dict[str, int] = {}
+            self.origin = f"call/{call_id.caller}/{call_id.slot}/{call_id.number}"
+        elif self.socket is not None:
+            self.origin = f"frame/{self.socket[0]}/{self.socket[1]}"
+        elif self.closes is not None:
+            self.origin = f"close/{self.closes}"
 
     @contextmanager
     def leaving(self) -> Iterator[None]:

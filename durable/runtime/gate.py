@@ -114,7 +114,7 @@ class OutputGate:
             transactions.begin_write()  # its outcome takes the place of "a part of it was committed"
         barrier = None
         if transactions.writing:
-            self._record(event, value)
+            self._record(store, event, value)
             if self._may_share and not event.waits and not self.alarm_touched:
                 transactions.hold()
             else:
@@ -128,10 +128,11 @@ class OutputGate:
 
     def commit_held(self) -> None:
         """Commit what is held, and let out what depends on it when that is durable. Raises what a commit raises."""
-        self._append(self.store.commit())
-        self._let_go()
+        store = self.store
+        self._append(store, store.commit())
+        self._let_go(store)
 
-    def _let_go(self) -> None:
+    def _let_go(self, store: Store) -> None:
         """What was held is committed: it leaves together."""
         held, self._held = self._held, []
         if not held:
@@ -148,7 +149,7 @@ class OutputGate:
             for one in held:
                 one.reply(one.value)
 
-        self.outbox.put(self.store.transactions.seq, emit)
+        self.outbox.put(store.transactions.seq, emit)
 
     def give_up_held(self) -> list[Event]:
         """What was held is lost: the events that have to fail. From now on each event has a commit of its own."""
@@ -163,7 +164,7 @@ class OutputGate:
         barrier = None
         if store.transactions.writing:
             store.sql.close_cursors()
-            self._record(event, None)
+            self._record(store, event, None)
             barrier = self._commit(event)
             event.flushed = True
         effects, event.effects = event.effects, []
@@ -190,13 +191,13 @@ class OutputGate:
         self.outbox.put(self.store.transactions.seq, _resolver(done))
         await done
 
-    def _record(self, event: Event, outcome: bytes | None) -> None:
+    def _record(self, store: Store, event: Event, outcome: bytes | None) -> None:
         """Write with what the event wrote that it has run, so that a repeat of it has no second effect."""
-        metadata = self.store.metadata
+        metadata = store.metadata
         call = event.call_id
         if call is not None:
             slot = (call.caller, call.slot)
-            self._forget_old_calls()
+            self._forget_old_calls(store)
             metadata.put_call(*slot, call.number, outcome, self._now())
             if slot in self._last_calls:
                 self._last_calls[slot] = call.number
@@ -205,18 +206,19 @@ class OutputGate:
 
     def _commit(self, event: Event) -> asyncio.Future[Any] | None:
         """Commit the event's writes, and what was held; returns what else the event's outputs must wait for."""
-        self._append(self.store.commit())
-        self._let_go()
+        store = self.store
+        self._append(store, store.commit())
+        self._let_go(store)
         if self.alarm_touched:
-            alarm = self.store.metadata.get_alarm()
+            alarm = store.metadata.get_alarm()
             if alarm is None or alarm.number != event.alarm:  # else its hook goes on after a flush
                 self.alarm_touched = False
                 return self._alarm_changed(None if alarm is None else alarm.at)
         return None
 
-    def _append(self, seq: int) -> None:
+    def _append(self, store: Store, seq: int) -> None:
         """Commit `seq` is to become durable, and the catalog to know of it."""
-        log = self.store.log
+        log = store.log
         if not self._relaxed:
             log.appended(seq)
         else:
@@ -225,14 +227,14 @@ class OutputGate:
                 self._sync_timer = self._loop.call_later(UNSYNCED_SECONDS, self._sync_now)
         self._wrote()
 
-    def _forget_old_calls(self) -> None:
+    def _forget_old_calls(self, store: Store) -> None:
         """Calls by other objects use a slot each, and other callers are gone one day: forget what nobody can repeat.
 
         An activation begins with that, since few live long enough to record many calls.
         """
-        if self._calls_recorded % CALLS_KEPT == 0 and self.store.has_file:
+        if self._calls_recorded % CALLS_KEPT == 0 and store.has_file:
             now = self._now()
-            self.store.metadata.forget_calls(now - DERIVED_CALL_MS, now - CALL_MS)
+            store.metadata.forget_calls(now - DERIVED_CALL_MS, now - CALL_MS)
         self._calls_recorded += 1
 
     def _sync_now(self) -> None:

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from .objects import DurableObject
     from .sockets import WebSocket
 
+_OWN = {DELETE: delete_event, REPLACE: replace_event, RUN_ALARM: run_alarm_event}
+"""What every object can be asked for, by the runtime itself."""
+
 ObjectRequest = Call | SocketOpen | SocketFrame | SocketClose | Attach | Vanished
 
 
 def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Event:
     """The event of a method call; raises NotCallableError, ArgumentError before anything runs."""
-    if request.method == DELETE:
-        return delete_event(request, answer)
-    if request.method == REPLACE:
-        return replace_event(request, answer)
+    own = _OWN.get(request.method)
+    if own is not None:
+        return own(request, answer)
     if request.method == FETCH:
         return _fetch_event(kind, request, answer)
-    if request.method == RUN_ALARM:
-        return run_alarm_event(request, answer)
     method = find_method(methods_of(kind), kind.key, request.method)
     args, kwargs = codec.decode(request.arguments)
     args, kwargs = method.bind(args, kwargs)
@@ -43,7 +43,7 @@ def call_event(kind: type[DurableObject], request: Call, answer: Answer) -> Even
         return codec.encode(await function(activation.instance, *args, **kwargs))
 
     return Event(
-        f"call {method.name}",
+        method.label,
         run,
         answer,
         size=len(request.arguments),

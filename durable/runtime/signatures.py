@@ -17,6 +17,7 @@ from durable.errors import ArgumentError, NotCallableError
 
 _EXACT: frozenset[type] = frozenset((int, str, bytes, bool, float, type(None)))
 _SUSPENDS = ("SEND", "YIELD_VALUE")  # what every kind of waiting is compiled to
+MOST_FITTING = 64  # combinations of types, by which a method is called as good as always
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -29,15 +30,18 @@ class Method:
         concurrent: may run beside other events, and has no storage.
         waits: may have to wait for something; see `may_wait`.
         result: annotation of what it returns, or Any.
+        label: of the events that call it.
     """
 
     __slots__ = (
+        "_fitting",
         "_positional",
         "_required",
         "_signature",
         "_types",
         "concurrent",
         "function",
+        "label",
         "name",
         "result",
         "waits",
@@ -45,6 +49,7 @@ class Method:
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
+        self.label = f"call {name}"
         self.function = function
         self.concurrent = bool(getattr(function, "_durable_concurrent", False))
         self.waits = may_wait(function)
@@ -61,6 +66,7 @@ class Method:
             else None
         )
         self._required = sum(parameter.default is inspect.Parameter.empty for parameter in parameters)
+        self._fitting: set[tuple[type, ...]] = set()  # types of arguments that are taken as they are
 
     def bind(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The arguments as the method takes them; raises ArgumentError naming the parameter that does not fit."""
@@ -69,9 +75,17 @@ class Method:
             and self._positional is not None
             and self._required <= len(args) <= len(self._positional)
         ):
+            kinds = tuple(map(type, args))
+            if kinds in self._fitting:
+                return args, kwargs
+            parameters = self._positional[: len(args)]
+            if len(self._fitting) < MOST_FITTING and all(
+                kind in passing for kind, (_, _, passing) in zip(kinds, parameters, strict=True)
+            ):
+                self._fitting.add(kinds)
             return [
                 value if type(value) in passing else _fit(self.name, name, value, kind)
-                for value, (name, kind, passing) in zip(args, self._positional, strict=False)
+                for value, (name, kind, passing) in zip(args, parameters, strict=True)
             ], kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)

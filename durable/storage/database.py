@@ -354,11 +354,12 @@ class Database:
 
     def run(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
         """Run a statement of the runtime."""
-        self.guard.trusts = True
+        guard = self.guard
+        guard.trusts = True
         try:
-            self.cursor.execute(sql, bindings)
+            (self._cursor or self.cursor).execute(sql, bindings)
         finally:
-            self.guard.trusts = False
+            guard.trusts = False
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """The only row of a query of the runtime, or None."""
@@ -369,11 +370,12 @@ class Database:
         """All rows of a query of the runtime."""
         if self.new_file is not None and sql in self._known:
             return self._known[sql]
-        self.guard.trusts = True
+        guard = self.guard
+        guard.trusts = True
         try:
-            return self.cursor.execute(sql, bindings).fetchall()
+            return (self._cursor or self.cursor).execute(sql, bindings).fetchall()
         finally:
-            self.guard.trusts = False
+            guard.trusts = False
 
     # -- figures
 

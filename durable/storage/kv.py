@@ -28,8 +28,7 @@ def check_storage_key(key: str) -> str:
     """
     if type(key) is not str:
         raise TypeError(f"a storage key is text, not {type(key).__name__}")
-    size = len(key) if key.isascii() else len(_utf8(key))
-    if not 1 <= size <= MAX_KEY_BYTES:
+    if not 0 < (len(key) if key.isascii() else len(_utf8(key))) <= MAX_KEY_BYTES:
         raise StorageLimitError(f"a storage key has 1 to {MAX_KEY_BYTES} bytes of UTF-8", delivered="no")
     return key
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 PAGE_BYTES = 4096
-FRAME_BYTES = PAGE_BYTES + 24
+FRAME_HEAD_BYTES = 24
+FRAME_BYTES = FRAME_HEAD_BYTES + PAGE_BYTES
 LOG_HEAD_BYTES = 32
 _FIRST_PAGE_HEAD = 100
-_LEAVES, _INNER = (10, 13), (2, 5)  # kinds of b-tree pages, by their first byte
+_HEADS = {2: 12, 5: 12, 10: 8, 13: 8}  # bytes of a b-tree page's head, by its kind: inner ones, leaves
+_frame = Struct(
+    f">II{FRAME_BYTES - 8}x"
+)  # the page's number; in a commit's last frame, the database's size in pages
+_tree = Struct(">BxxHH")  # the page's kind, how many cells it has, where the first of their content begins
 
 Page = tuple[int, bytes, bytes]
 """Number; the bytes before the unused room in the middle; those after it."""
@@ -18,25 +25,23 @@ def frames_at(first: int) -> int:
 
 
 def pages_of(frames: bytes) -> tuple[list[Page], int]:
-    """The newest version of each page in some frames of a log, and how many pages the database has after the last one."""
-    newest: dict[int, int] = {}
-    for at in range(0, len(frames), FRAME_BYTES):
-        newest[int.from_bytes(frames[at : at + 4], "big")] = at + 24
-    size = int.from_bytes(frames[-FRAME_BYTES + 4 : -FRAME_BYTES + 8], "big")
-    return [_shortened(number, frames, at) for number, at in newest.items()], size
+    """The newest version of each page in some frames of a log, and how many pages the database has after the last one.
 
-
-def _shortened(number: int, frames: bytes, at: int) -> Page:
-    """A page without its unused room, which b-tree pages have between their list of cells and the cells."""
-    head = at + (_FIRST_PAGE_HEAD if number == 1 else 0)
-    kind, end = frames[head], at + PAGE_BYTES
-    if kind in _LEAVES or kind in _INNER:
-        cells = int.from_bytes(frames[head + 3 : head + 5], "big")
-        used = head + (8 if kind in _LEAVES else 12) + 2 * cells
-        content = at + (int.from_bytes(frames[head + 5 : head + 7], "big") or 65536)
+    Pages come without their unused room, which b-tree pages have between their list of cells and the cells.
+    """
+    heads = list(_frame.iter_unpack(frames))
+    newest = {number: frame for frame, (number, _) in enumerate(heads)}
+    pages: list[Page] = []
+    for number, frame in newest.items():
+        at = frame * FRAME_BYTES + FRAME_HEAD_BYTES
+        head, end = at + (_FIRST_PAGE_HEAD if number == 1 else 0), at + PAGE_BYTES
+        kind, cells, content = _tree.unpack_from(frames, head)
+        used, content = head + _HEADS.get(kind, PAGE_BYTES) + 2 * cells, at + (content or 65536)
         if used <= content <= end:
-            return number, frames[at:used], frames[content:end]
-    return number, frames[at:end], b""
+            pages.append((number, frames[at:used], frames[content:end]))
+        else:
+            pages.append((number, frames[at:end], b""))
+    return pages, heads[-1][1]
 
 
 def whole(page: Page) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 from durable import DurableObject
 from durable.core import codec
 from durable.errors import ArgumentError
+from durable.runtime import signatures
 from durable.runtime.signatures import Method
 from durable.testing import LocalObjects
 
@@ -228,6 +229,30 @@ def test_every_kind_of_parameter_is_refused_by_name(
 ) -> None:
     with pytest.raises(ArgumentError, match=r"^shapes\(\): .*" + text):
         Method("shapes", shapes).bind(args, kwargs)
+
+
+async def of_many_types(
+    self: Any, a: int | str | None, b: float | bytes | bool = 0.0, c: int | None = None
+) -> None: ...
+
+
+def test_C1_arguments_are_checked_however_often_the_method_was_called() -> None:
+    method = Method("of_many_types", of_many_types)
+    fitting = [[a, b, c] for a in (1, "x", None) for b in (0.5, b"x", True) for c in (7, None)]
+    for args in [*fitting, [1], ["x", 0.5], *fitting]:
+        assert method.bind(args, {}) == (args, {})
+        with pytest.raises(ArgumentError, match="parameter 'a'"):
+            method.bind([2.5, *args[1:]], {})
+        with pytest.raises(ArgumentError, match="parameter 'c'"):
+            method.bind([args[0], 0.5, "x"], {})
+
+
+def test_no_more_combinations_of_types_are_kept_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "MOST_FITTING", 2)
+    method = Method("of_many_types", of_many_types)
+    for args in [[1], ["x"], [None], [1, True], [1], [None]]:
+        assert method.bind(args, {}) == (args, {})
+    assert method._fitting == {(int,), (str,)}
 
 
 async def only_named(self: Any, *, amount: int, note: str = "") -> None: ...
