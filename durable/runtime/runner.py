@@ -67,14 +67,14 @@ class EventRunner:
         activation = self._activation
         try:
             activation.gate.store.database.go_on_in_file()
-        except DurableError as error:
-            self._judge(event, error)
-            return
-        if not event.moves:
-            event.origin = alarm_origin(activation)
-        if event.repeat and self._is_deadly(event):
-            return
-        if not event.concurrent and activation.gate.answer_again(event):
+            if not event.moves:
+                event.origin = alarm_origin(activation)
+            if event.repeat and self._is_deadly(event):
+                return
+            if not event.concurrent and activation.gate.answer_again(event):
+                return
+        except (DurableError, apsw.Error) as error:
+            self._judge(event, self.understood(error))
             return
         if self.instance is None and event.needs_instance:
             try:
@@ -135,8 +135,14 @@ class EventRunner:
         for waiting in [event, *activation.mailbox.drain()]:
             if not waiting.needs_instance:
                 activation.mailbox.put(waiting, activation.host.clock(), refuse=False)
-            elif waiting.concurrent or not activation.gate.answer_again(waiting):
+            elif waiting.concurrent or not self._answer_again(waiting):
                 self._give_up(waiting, failure)
+
+    def _answer_again(self, event: Event) -> bool:
+        try:
+            return self._activation.gate.answer_again(event)
+        except apsw.Error:  # perhaps what `start` has failed with
+            return False
 
     async def _construct(self, activation: Activation) -> None:
         """Migrate the storage, make the instance and run its `start` hook, all in the running event."""
