@@ -154,6 +154,11 @@ class Activation:
         """Whether it is about to end."""
         return self._leave is not None and self.state is not State.GONE
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the object is another owner's, or nobody's: nothing of what it does now counts."""
+        return self._leave is Leave.LOST
+
     def is_idle(self, now: float) -> bool:
         """Whether nothing has happened here for the class's idle time, and nothing is under way."""
         return (
@@ -252,7 +257,7 @@ class Activation:
 
     async def _finish_beside(self) -> None:
         """Let concurrent events finish, each until its own deadline, with what they ask for inside."""
-        while self.beside and self._leave is not Leave.LOST:
+        while self.beside and not self.is_lost:
             event = self.mailbox.take_inside()
             if event is None:
                 await self._sleep()

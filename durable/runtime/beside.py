@@ -33,6 +33,7 @@ class Beside:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._is_ended = False
         self._running: dict[asyncio.Task[None], Event] = {}
 
     def __len__(self) -> int:
@@ -84,10 +85,11 @@ class Beside:
     def _failed(self, event: Event, error: BaseException) -> None:
         activation, task = self._activation, asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            if activation.host.clock() <= event.deadline:
+            if activation.host.clock() > event.deadline:
+                late = f"the event ran longer than {activation.event_timeout:g} s"
+                error = EventTimeoutError(late, delivered="unknown")
+            elif self._is_ended:
                 raise error
-            late = f"the event ran longer than {activation.event_timeout:g} s"
-            error = EventTimeoutError(late, delivered="unknown")
         activation.gate.fail(event, error)
 
     def check_deadlines(self, now: float) -> None:
@@ -97,7 +99,8 @@ class Beside:
                 task.cancel()
 
     def cancel(self) -> None:
-        """End them all."""
+        """End them all; no more will be started."""
+        self._is_ended = True
         for task in self._running:
             task.cancel()
 

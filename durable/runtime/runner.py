@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
@@ -166,8 +167,11 @@ class EventRunner:
             activation.gate.succeed(event, value)
             return None
         except asyncio.CancelledError as error:
-            if not self._cut_off and not activation.task.cancelling():
-                return self._judge(event, error)  # the handler's own: what it waited for was cancelled
+            if not self._cut_off and not activation.is_lost:
+                # The handler's own: what it waited for was cancelled, or its task by itself; or the whole loop ends.
+                if activation.task.cancelling():
+                    activation.leave(Leave.IDLE)
+                return self._judge(event, error)
             others = self._roll_back(event)
             if not self._cut_off:
                 for one in [*others, event]:
@@ -182,11 +186,18 @@ class EventRunner:
         finally:
             current_event.reset(token)
             self.running = None
-            if self._cut_off:
-                self._cut_off = False
-                activation.task.uncancel()
+            self._cut_off = False
             self._abort_reason = None
             activation.used()
+            if event.waits and activation.task.cancelling() and not activation.is_lost:
+                await self._take_back_cancellations()
+
+    async def _take_back_cancellations(self) -> None:
+        """The event is over, and with it what was asked of its handler, once or more often: the task goes on."""
+        while self._activation.task.uncancel():
+            pass
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # one that the handler has not met yet would meet the next event
 
     # -- events that share a commit
 

@@ -16,11 +16,13 @@ from durable import AlarmInfo, DurableObject, RemoteError, errors
 from durable.conf import DurableSettings
 from durable.errors import (
     DurableError,
+    EventTimeoutError,
     SocketError,
     StorageOutsideEventError,
 )
 from durable.testing import LocalObjects
-from tests.durable.lab import HOOKS, Lab, do, do_beside, fails, get, lab, leave_a_trace, put
+from durable.testing.fleet import DEADLINE
+from tests.durable.lab import HOOKS, Lab, SmallLab, do, do_beside, fails, get, lab, leave_a_trace, put
 
 # -- classes
 
@@ -166,6 +168,94 @@ async def test_A4_an_alarm_that_lets_a_cancellation_out_has_failed(local: LocalO
     for _ in range(2):
         assert await local.run_alarm(lab())
     assert retries == [0, 1]
+
+
+async def cancel_itself(*_: Any) -> None:
+    """Waits once its own task is cancelled."""
+    own_task().cancel()
+    await asyncio.sleep(60)
+
+
+def own_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+@pytest.mark.parametrize("call", [do, do_beside])
+async def test_C4_a_handler_that_cancels_its_own_task_fails_once(local: LocalObjects, call: Any) -> None:
+    runs = []
+
+    async def run(obj: Lab) -> None:
+        runs.append(1)
+        await cancel_itself()
+
+    await lab().increment()
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(RemoteError) as caught:
+            await call(lab(), run)
+    assert (caught.value.error_type, runs) == ("CancelledError", [1])
+    assert await lab().increment() == 2
+
+
+async def test_G3_a_start_that_cancels_its_own_task_has_failed(local: LocalObjects) -> None:
+    HOOKS["start"] = cancel_itself
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(RemoteError, match="CancelledError"):
+            await lab().increment()
+    HOOKS.clear()
+    assert await lab().increment() == 1
+
+
+async def test_C4_a_handler_that_cancels_its_own_task_and_ends_harms_no_later_event(
+    local: LocalObjects,
+) -> None:
+    async def cancel(obj: Lab) -> None:
+        own_task().cancel()
+
+    incarnations = []
+    HOOKS["start"] = lambda obj: incarnations.append(1)
+    await asyncio.gather(do(lab(), cancel), do(lab(), lambda obj: asyncio.sleep(0)))
+    assert await lab().increment() == 1
+    assert incarnations == [1]
+
+
+async def test_C10_the_cancellations_that_an_event_took_no_notice_of_end_with_it(local: LocalObjects) -> None:
+    stub, started, ticks = lab(kind=SmallLab), asyncio.Event(), 0
+
+    async def stubborn(obj: Lab) -> None:
+        nonlocal ticks
+        started.set()
+        while ticks < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ticks += 1
+
+    call = asyncio.create_task(do(stub, stubborn))
+    await started.wait()
+    while ticks < 3:
+        await local.advance(6)
+    with pytest.raises(EventTimeoutError):
+        await call
+    assert await do(stub, lambda obj: own_task().cancelling()) == 0
+
+
+async def test_C4_an_object_whose_task_the_loop_cancels_at_its_end_ends_too(local: LocalObjects) -> None:
+    started = asyncio.Event()
+
+    async def wait(obj: Lab) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    call = asyncio.create_task(do(lab(), wait))
+    await started.wait()
+    activation = local.host.activations[str(lab().id)]  # type: ignore[attr-defined]
+    activation.task.cancel()
+    async with asyncio.timeout(DEADLINE):
+        await activation.task
+    with pytest.raises(RemoteError, match="CancelledError"):
+        await call
 
 
 async def test_W5_a_frame_whose_handler_lets_a_cancellation_out_is_handled_once(local: LocalObjects) -> None:
