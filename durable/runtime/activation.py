@@ -98,18 +98,15 @@ class Activation:
     def offer(self, event: Event, name: str | None = None, *, refuse: bool = True) -> None:
         """Queue an event, from somebody who calls the object `name`.
 
-        Raises OverloadedError, unless it was accepted before, or is a socket's end: each has only one.
+        Raises OverloadedError, unless it was accepted before, or is a socket's end: each has only one; ReentrantCallError.
         """
         if name is not None and self.object_id.name is None:
             self._call_it(name)
-        if (
-            event.concurrent
-            and self.runner.instance is not None
-            and self.state is State.ACTIVE
-            and self._leave is None
-        ):
-            self.beside.start(event)
-            return
+        if event.concurrent:
+            if self.runner.instance is not None and self.state is State.ACTIVE and self._leave is None:
+                self.beside.start(event)
+                return
+            self.runner.check_start_waits_not_for(event)
         self.mailbox.put(event, self.host.clock(), refuse=refuse and event.closes is None)
         self.wake()
 

@@ -22,12 +22,14 @@ from durable.errors import (
     ObjectError,
     ObjectResetError,
     OverloadedError,
+    ReentrantCallError,
     SetAsideError,
     StorageError,
 )
 from durable.storage.failures import storage_failure
 
 from .alarms import alarm_origin
+from .calls import cycle
 from .context import Context
 from .events import Event, MovedError, current_event
 from .handlers import forget_event
@@ -148,8 +150,16 @@ class EventRunner:
     async def _construct(self, activation: Activation) -> None:
         """Migrate the storage, make the instance and run its `start` hook, all in the running event."""
         migrate(activation.kind, activation.gate.store, Context(activation))
-        self.instance = activation.kind(Context(activation))
-        await self.instance.start()
+        instance = activation.kind(Context(activation))
+        await instance.start()
+        self.instance = instance  # not before: concurrent events would run in it
+
+    def check_start_waits_not_for(self, event: Event) -> None:
+        """Raise ReentrantCallError for an event which `start` waits for while it would wait for `start`."""
+        if self.running is not None and self.instance is None:
+            found = cycle(event.chain, self._activation.target)
+            if found is not None:
+                raise ReentrantCallError(f"a call came back to an object whose start waits for it: {found}")
 
     async def _resume(self, activation: Activation) -> None:
         await activation.instance.web_socket_resume()

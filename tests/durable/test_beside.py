@@ -99,3 +99,39 @@ async def test_O6_a_concurrent_call_that_has_not_begun_when_its_object_moves_goe
         await asyncio.sleep(0)
     activation.beside.cancel()
     assert await call == "there"
+
+
+async def test_G3_start_completes_before_a_concurrent_event(local: LocalObjects) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def start(obj: Lab) -> None:
+        if obj.ctx.id.name == "other":
+            return
+        reached.set()
+        await go_on.wait()
+        obj.is_ready = True  # type: ignore[attr-defined]
+
+    HOOKS["start"] = start
+    waking = asyncio.create_task(lab().value())
+    await reached.wait()
+    call = asyncio.create_task(do_beside(lab(), lambda obj: hasattr(obj, "is_ready")))
+    await lab("other").value()  # what was sent before it has arrived
+    assert not call.done()
+    go_on.set()
+    assert await call
+    await waking
+
+
+async def test_C7_a_start_that_waits_for_a_concurrent_method_of_its_own_object_fails_at_once(
+    local: LocalObjects,
+) -> None:
+    async def call_back(obj: Lab) -> Any:
+        return await do_beside(lab(), lambda obj: "never")
+
+    async def start(obj: Lab) -> None:
+        if obj.ctx.id.name == "lab":
+            await do(lab("other"), call_back)
+
+    HOOKS["start"] = start
+    with pytest.raises(ReentrantCallError, match="Lab.lab. -> Lab.other. -> Lab.lab."):
+        await lab().value()

@@ -7,7 +7,7 @@ import pytest
 
 from durable import DurableError, RemoteError
 from durable.core import codec
-from durable.errors import LostWriteError
+from durable.errors import LostWriteError, ObjectError
 from durable.runtime.exports import DELETE
 from durable.testing import LocalObjects
 from tests.durable.lab import HOOKS, Lab, do, do_beside, get, lab, put
@@ -86,6 +86,22 @@ async def test_G3_a_failing_start_tells_who_waits_and_is_tried_again(local: Loca
     results = await asyncio.gather(lab().increment(), lab().increment(), return_exceptions=True)
     assert [(type(result), str(result)) for result in results] == [(RemoteError, "ValueError: not yet")] * 2
     assert await do(lab(), get, "begun") == 2
+
+
+async def test_G3_a_start_that_refuses_on_purpose_is_tried_again_too(local: LocalObjects) -> None:
+    starts = []
+
+    def start(obj: Lab) -> None:
+        starts.append(1)
+        if len(starts) < 3:
+            raise ObjectError("not yet")
+
+    HOOKS["start"] = start
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="not yet"):
+            await lab().increment()
+    assert await lab().increment() == 1
+    assert len(starts) == 3
 
 
 async def test_G3_an_operators_delete_is_carried_out_though_a_call_before_it_cannot_start(
