@@ -59,7 +59,8 @@ class Beside:
     def _ended(self, task: asyncio.Task[None]) -> None:
         event = self._running.pop(task)
         self._bytes -= event.size
-        if task.cancelled():  # perhaps before its first step
+        # Perhaps before its first step; or it took no notice, and could not be answered any more when the object had ended.
+        if task.cancelled() or task.exception() is not None:
             event.answer.not_owner(None)
         self._activation.wake()
 

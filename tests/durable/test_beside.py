@@ -7,6 +7,7 @@ import pytest
 
 from durable.errors import ObjectResetError, OverloadedError, ReentrantCallError
 from durable.testing import LocalObjects
+from durable.testing.fleet import DEADLINE
 from tests.durable.lab import HOOKS, Lab, do, do_beside, lab, put
 
 
@@ -135,3 +136,27 @@ async def test_C7_a_start_that_waits_for_a_concurrent_method_of_its_own_object_f
     HOOKS["start"] = start
     with pytest.raises(ReentrantCallError, match="Lab.lab. -> Lab.other. -> Lab.lab."):
         await lab().value()
+
+
+async def test_C8_a_concurrent_call_that_outlives_its_object_is_answered_by_the_next_owner(
+    local: LocalObjects,
+) -> None:
+    started, go_on, runs = asyncio.Event(), asyncio.Event(), []
+
+    async def stubborn(obj: Lab) -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await go_on.wait()
+        return "late" if len(runs) == 1 else "there"
+
+    await lab().increment()
+    call = asyncio.create_task(do_beside(lab(), stubborn))
+    await started.wait()
+    await local.host.drop_all()
+    go_on.set()
+    async with asyncio.timeout(DEADLINE):
+        assert await call == "there"
