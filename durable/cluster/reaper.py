@@ -18,6 +18,7 @@ from durable.core.envelope import Reply, Vanished
 from durable.errors import DurableError
 from durable.identity import id_from_string
 
+from .channel import has_heard
 from .redis import RedisCluster, RedisUnavailableError
 from .router import Router
 
@@ -94,13 +95,13 @@ class GatewayReaper:
             await self._redis.gateway_lets_go(gateway, heard)
 
     async def _tell(self, gateway: str, reference: str) -> bool:
-        """Whether the object has heard, or there is none."""
+        """Whether the object has heard, or never will."""
         key, _, text = reference.rpartition(":")
         heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Reply | DurableError) -> None:
             if not heard.done():
-                heard.set_result(isinstance(outcome, Reply))
+                heard.set_result(has_heard(outcome))
 
         try:
             channel = self._router.channel(id_from_string(key, text))

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from durable.cluster.channel import Channel
+from durable.cluster.channel import Channel, has_heard
 from durable.cluster.clocks import wall_clock
 from durable.cluster.router import Router
 from durable.core.envelope import Effects, Reply, SocketClose, SocketFrame, SocketOpen
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 MAX_UNANSWERED = 256  # frames of one socket on their way to the object; beyond, the client is not read
 ATTACH_AT_ONCE = 50  # objects that are woken to hear which of their sockets are here
+FIRST_PAUSE, LONGEST_PAUSE = (
+    0.5,
+    60.0,
+)  # seconds until an object that could not be told of a socket's end is told again
 TRY_AGAIN, INTERNAL = 1013, 1011
 
 
@@ -178,13 +182,23 @@ class Hub:
         return None if socket is None else socket.answered_at
 
     def closed(self, socket: HubSocket, code: int, reason: str, *, clean: bool) -> None:
-        """The client's connection has ended: tell the object, if it had accepted it."""
+        """The client's connection has ended: tell the object, if it had accepted it, again and again until it has heard."""
         socket.outgoing.stop()
+        self._tell(socket, SocketClose(0, socket.channel.target, socket.id, code, reason, clean), FIRST_PAUSE)
+
+    def _tell(self, socket: HubSocket, close: SocketClose, pause: float) -> None:
         if not socket.accepted and socket.opened.done():
             self._forget(socket)
             return
-        request = SocketClose(0, socket.channel.target, socket.id, code, reason, clean)
-        self.router.post(socket.channel, request, lambda _: self._forget(socket))
+
+        def answered(outcome: Reply | DurableError) -> None:
+            if has_heard(outcome):
+                self._forget(socket)
+            else:
+                loop, longer = asyncio.get_running_loop(), min(2 * pause, LONGEST_PAUSE)
+                loop.call_later(pause, self._tell, socket, close, longer)
+
+        self.router.post(socket.channel, close, answered)
 
     def holds(self, socket: HubSocket) -> bool:
         """Whether the socket is here, or its object has not yet handled its end."""

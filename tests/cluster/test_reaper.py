@@ -11,6 +11,7 @@ from durable.cluster.reaper import GatewayReaper
 from durable.cluster.redis import GatewaySession, RedisCluster
 from durable.cluster.router import Router
 from durable.core.envelope import Reply, Request, Target, Vanished
+from durable.errors import DamagedFileError, DurableError, OverloadedError, error_to_wire
 from durable.identity import ObjectId
 from durable.service.valkey import Valkey
 from rooms.objects import DemoChat
@@ -25,6 +26,7 @@ class Told:
 
     def __init__(self) -> None:
         self.objects: list[str] = []
+        self.answers: list[Reply] = []  # before those that say that all went well
 
     def channel(self, object_id: ObjectId) -> Channel:
         return Channel(Target(object_id.class_key, str(object_id), object_id.name))
@@ -33,7 +35,7 @@ class Told:
         assert isinstance(request, Vanished)
         assert request.gateway == GATEWAY.gateway
         self.objects.append(channel.target.id)
-        done(Reply(0, None))
+        done(self.answers.pop() if self.answers else Reply(0, None))
 
 
 class Ground:
@@ -95,3 +97,23 @@ async def test_W6_a_gateway_with_a_link_lives_whatever_redis_says(ground: Ground
     ground.linked = False
     await ground.look_for(12)
     assert ground.told.objects == [str(ROOM)]
+
+
+async def test_W6_an_object_that_cannot_be_opened_is_told_again(ground: Ground) -> None:
+    await ground.redis.end_gateway(GATEWAY.gateway)
+    ground.told.answers = [refusal(OverloadedError("no room")), refusal(OverloadedError("no room"))]
+    await ground.look_for(20)
+    assert ground.told.objects == [str(ROOM)] * 3
+    assert await ground.redis.holding_gateways() == []
+
+
+async def test_W6_an_object_whose_file_is_damaged_is_not_told_for_ever(ground: Ground) -> None:
+    await ground.redis.end_gateway(GATEWAY.gateway)
+    ground.told.answers = [refusal(DamagedFileError("no database"))]
+    await ground.look_for(20)
+    assert ground.told.objects == [str(ROOM)]
+    assert await ground.redis.holding_gateways() == []
+
+
+def refusal(error: DurableError) -> Reply:
+    return Reply(0, None, error_to_wire(error))

@@ -8,8 +8,10 @@ import pytest
 
 from durable import RemoteError
 from durable.core.envelope import Vanished
-from durable.errors import DurableError, SocketError, UnavailableError
+from durable.errors import DurableError, OverloadedError, SocketError, UnavailableError
+from durable.runtime.capacity import Capacity
 from durable.testing import LocalObjects
+from durable.testing.fleet import DEADLINE
 from durable.testing.gateway import LocalGateway
 from tests.durable.lab import HOOKS, Lab, SmallLab, do, get, lab, put
 
@@ -471,6 +473,32 @@ async def test_W6_a_close_event_is_not_refused_though_the_queue_is_full(local: L
     await asyncio.gather(*calls, *gone)
     assert sorted(closed) == sorted(ws.id for ws in sockets)
     assert await sockets_of(stub) == []
+
+
+async def test_W6_a_close_event_comes_again_until_its_object_can_be_opened(local: LocalObjects) -> None:
+    go, full, closed = asyncio.Event(), asyncio.Event(), []
+    HOOKS["close"] = lambda obj, ws, code, reason, was_clean: closed.append((code, reason))
+
+    async def busy(obj: Lab) -> None:
+        full.set()
+        await go.wait()
+
+    ws = await local.connect(lab())
+    await local.evict(lab())
+    local.host.capacity = Capacity(1, 1 << 40)
+    call = asyncio.create_task(do(lab("other"), busy))
+    await full.wait()
+    gone = asyncio.create_task(ws.close(4000, "bye"))
+    await local.settle()
+    with pytest.raises(OverloadedError):
+        await lab().value()
+    assert not gone.done()
+    go.set()
+    await call
+    async with asyncio.timeout(DEADLINE):
+        await gone
+    assert closed == [(4000, "bye")]
+    assert await sockets_of(lab()) == []
 
 
 async def test_W6_a_close_event_whose_commit_is_lost_comes_again(local: LocalObjects) -> None:
