@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 
 
 def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
-    """Run those of the class's migrations that this object has not seen. An object that never wrote stays in memory."""
+    """Run those of the class's migrations that this object has not seen, before its `start`.
+
+    An object that never wrote stays in memory. One that `delete_all` has emptied stays empty: see `migrate_wiped`.
+    """
     done, known = store.metadata.class_version(), len(kind.migrations)
     if done == known:
         return
-    if store.transactions.is_blank and _run_in_memory(kind, store, known):
+    if store.transactions.is_blank:
+        if _run_in_memory(kind, store, known):
+            return
+    elif not done and store.metadata.is_empty():
+        store.metadata.wiped = True
         return
+    _run(kind, store, context, done)
+
+
+def _run(kind: type[DurableObject], store: Store, context: Context, done: int) -> None:
     store.metadata.migrating = True
     try:
         for step in kind.migrations[done:]:
@@ -34,7 +45,7 @@ def migrate(kind: type[DurableObject], store: Store, context: Context) -> None:
                     raise TypeError(f"a migration cannot wait: write `def`, not `async def`, for {step!r}")
     finally:
         store.metadata.migrating = False
-    store.metadata.set_class_version(known)
+    store.metadata.set_class_version(len(kind.migrations))
 
 
 def migrate_wiped(kind: type[DurableObject], store: Store, context: Context) -> None:
@@ -43,10 +54,12 @@ def migrate_wiped(kind: type[DurableObject], store: Store, context: Context) -> 
     That waits until it stores something, or uses SQL: one that is left empty needs no file. It is looked up each time,
     since what has been done about it may have been undone, with its event or a part of it.
     """
-    metadata = store.metadata
-    if not metadata.migrating and metadata.class_version() < len(kind.migrations):
+    if store.metadata.migrating:
+        return
+    done = store.metadata.class_version()
+    if done < len(kind.migrations):
         with store.transactions.savepoint():
-            migrate(kind, store, context)
+            _run(kind, store, context, done)
 
 
 def _run_in_memory(kind: type[DurableObject], store: Store, known: int) -> bool:

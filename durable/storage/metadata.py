@@ -13,7 +13,7 @@ from durable.core.envelope import DERIVED
 
 from .database import Database
 from .guard import MAX_VALUE_BYTES
-from .schema import ALARM, NEEDED_UNTIL
+from .schema import ALARM, EMPTY, NEEDED_UNTIL
 from .transactions import Transactions
 
 SMALL_OUTCOME_BYTES = 1024 * 1024
@@ -59,7 +59,7 @@ class Metadata:
     """The runtime's rows in one object's file; every change is part of the running event's transaction.
 
     Attributes:
-        wiped: the class's tables have been dropped since the file was opened, and may have to be made again.
+        wiped: the class's tables have been dropped, and may have to be made again.
         migrating: the class's migrations are under way.
     """
 
@@ -218,6 +218,10 @@ class Metadata:
             kind, name = found[0]
             quoted = str(name).replace('"', '""')
             self._transactions.write(f'DROP {kind} IF EXISTS "{quoted}"')
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing of the class's: no value, no table and no alarm."""
+        return bool(self._database.row(EMPTY)[0])
 
     def needed_until(self) -> int | None:
         """Until when an object that stores nothing has to be kept, for what it may be asked again (ms); None: it stores something."""

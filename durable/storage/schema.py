@@ -62,11 +62,14 @@ _STEPS = (
 )
 
 ALARM = "SELECT alarm, alarm_retries, alarm_error, alarm_number FROM _do_meta"
+_NO_VALUE_NO_TABLE = (
+    "NOT EXISTS (SELECT 1 FROM _do_kv) AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
+    "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
+)
+EMPTY = f"SELECT coalesce(alarm, alarm_error) IS NULL AND {_NO_VALUE_NO_TABLE} FROM _do_meta"
 NEEDED_UNTIL = (
     "SELECT CASE WHEN (SELECT coalesce(alarm, alarm_error, auto_request) FROM _do_meta) IS NULL "
-    "AND NOT EXISTS (SELECT 1 FROM _do_kv) AND NOT EXISTS (SELECT 1 FROM _do_sockets) "
-    "AND NOT EXISTS (SELECT 1 FROM sqlite_schema "
-    "WHERE name NOT LIKE '\\_do\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\') "
+    f"AND NOT EXISTS (SELECT 1 FROM _do_sockets) AND {_NO_VALUE_NO_TABLE} "
     f"THEN (SELECT coalesce(max(at) + {DERIVED_CALL_MS}, 0) FROM _do_calls WHERE caller >= '{DERIVED}') END"
 )
 """NULL where something is stored; else until when a call by another object's event that was answered may be repeated, or 0."""

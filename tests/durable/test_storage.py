@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durable import DurableObject, ObjectError, RemoteError
+from durable import DurableObject, ObjectError, RemoteError, WebSocket
+from durable.core.envelope import DERIVED_CALL_MS
 from durable.errors import DurableError, StorageError, StorageLimitError, ValueRefusedError
 from durable.testing import LocalObjects
 from tests.durable.lab import Lab, RelaxedLab, do, get, lab, put
@@ -416,6 +417,9 @@ class Notes(DurableObject):
 
     migrations = ("CREATE TABLE note (text)", lambda ctx: ctx.storage.put("made", True))
 
+    async def web_socket_connect(self, ws: WebSocket) -> None:
+        self.ctx.accept_web_socket(ws)
+
     async def add(self, text: str) -> int:
         self.ctx.storage.sql.exec("INSERT INTO note VALUES (?)", text)
         return int(self.ctx.storage.sql.exec("SELECT count(*) FROM note").one()[0])
@@ -486,6 +490,40 @@ async def test_S4_an_object_of_a_class_with_tables_loses_its_file_once_it_is_emp
     assert not local.has_file(NOTES)
     assert local.catalog.entries == {}
     assert await NOTES.add("as new") == 1
+
+
+async def test_S4_an_object_that_is_looked_at_while_its_answers_are_kept_loses_its_file_all_the_same(
+    local: LocalObjects,
+) -> None:
+    async def clear_notes(_: Lab) -> None:
+        await NOTES.clear()
+
+    await NOTES.add("first")
+    await do(lab("caller"), clear_notes)
+    await local.evict(NOTES)
+    assert local.has_file(NOTES)  # the caller's event may be repeated
+    assert await NOTES.read() == {}
+    await local.evict(NOTES)
+    await local.advance(DERIVED_CALL_MS / 1000 + 1)
+    await local.advance(11)
+    assert not local.has_file(NOTES)
+    assert await NOTES.add("as new") == 1
+
+
+async def test_S4_the_tables_of_an_emptied_object_are_made_when_it_stores_something_after_its_sleep(
+    local: LocalObjects,
+) -> None:
+    ws = await local.connect(NOTES)
+    await NOTES.add("first")
+    await NOTES.clear()
+    await local.evict(NOTES)
+    assert local.has_file(NOTES)  # it has a socket
+    assert await NOTES.add("second") == 1
+    await NOTES.clear()
+    await local.evict(NOTES)
+    await ws.close()
+    await local.evict(NOTES)
+    assert not local.has_file(NOTES)
 
 
 def _renew(ctx: Any) -> None:
