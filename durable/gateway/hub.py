@@ -40,6 +40,7 @@ class HubSocket:
         opened: resolved when the object has accepted or refused; the close code and reason if refused, else None.
         closing: the object (or the gateway) wants it closed: (code, reason).
         answered_at: when this gateway last answered in the object's place (ms since the epoch), if it has.
+        listed: whether the object lists it, or has done so; None: it has not said yet.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class HubSocket:
         "closing",
         "frames",
         "id",
+        "listed",
         "opened",
         "outgoing",
         "room",
@@ -64,6 +66,7 @@ class HubSocket:
         self.outgoing = outgoing
         self.opened: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
         self.accepted = False
+        self.listed: bool | None = None
         self.closing: tuple[int, str] | None = None
         self.answered_at: int | None = None
         self.frames = 0
@@ -138,6 +141,8 @@ class Hub:
 
         def answered(outcome: Reply | DurableError) -> None:
             error = _error(outcome)
+            if socket.listed is None and (error is None or error.delivered == "no"):
+                socket.listed = False
             if error is not None:
                 retry = error.retryable
                 socket.close(
@@ -182,12 +187,12 @@ class Hub:
         return None if socket is None else socket.answered_at
 
     def closed(self, socket: HubSocket, code: int, reason: str, *, clean: bool) -> None:
-        """The client's connection has ended: tell the object, if it had accepted it, again and again until it has heard."""
+        """The client's connection has ended: tell the object, if it may list it, again and again until it has heard."""
         socket.outgoing.stop()
         self._tell(socket, SocketClose(0, socket.channel.target, socket.id, code, reason, clean), FIRST_PAUSE)
 
     def _tell(self, socket: HubSocket, close: SocketClose, pause: float) -> None:
-        if not socket.accepted and socket.opened.done():
+        if socket.listed is False:
             self._forget(socket)
             return
 
@@ -262,7 +267,10 @@ class Hub:
                         socket.outgoing.push(outbound, volatile)
             case ("accept", socket_id):
                 socket = held.sockets.get(socket_id)
-                if socket is not None and not socket.accepted and socket.closing is None:
+                if socket is None:
+                    return
+                socket.listed = True
+                if not socket.accepted and socket.closing is None:
                     socket.accepted = True
                     socket.outgoing.push(Outbound({"type": "websocket.accept"}))
                     if not socket.opened.done():

@@ -475,6 +475,30 @@ async def test_W6_a_close_event_is_not_refused_though_the_queue_is_full(local: L
     assert await sockets_of(stub) == []
 
 
+async def test_W6_a_socket_that_is_given_up_before_its_object_accepts_it_is_not_listed(
+    local: LocalObjects,
+) -> None:
+    asked, go, closed = asyncio.Event(), asyncio.Event(), []
+    HOOKS["close"] = lambda obj, ws, code, *_: closed.append(code)
+
+    async def connect(obj: Lab, ws: Any) -> None:
+        asked.set()
+        await go.wait()
+        obj.ctx.accept_web_socket(ws)
+
+    gateway = await local.add_gateway()
+    HOOKS["connect"] = connect
+    opening = asyncio.create_task(local.connect(lab()))
+    await asked.wait()
+    gateway.hub.close_all(1013, "it took too long")
+    go.set()
+    ws = await opening
+    assert ws.close_code == 1013
+    assert await sockets_of(lab()) == []
+    assert closed == [1013]
+    await gateway.hub.emptied.wait()
+
+
 async def test_W6_a_close_event_comes_again_until_its_object_can_be_opened(local: LocalObjects) -> None:
     go, full, closed = asyncio.Event(), asyncio.Event(), []
     HOOKS["close"] = lambda obj, ws, code, reason, was_clean: closed.append((code, reason))
