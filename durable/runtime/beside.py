@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from durable.core import codec
-from durable.errors import EventTimeoutError, OverloadedError, ValueRefusedError
+from durable.errors import DurableError, EventTimeoutError, OverloadedError, ValueRefusedError
 from durable.storage.transactions import outside_event
 
 from .calls import ObjectCalls
@@ -18,6 +19,8 @@ from .namespace import task_dispatcher
 
 if TYPE_CHECKING:
     from .activation import Activation
+
+log = logging.getLogger(__name__)
 
 
 class Beside:
@@ -59,8 +62,11 @@ class Beside:
     def _ended(self, task: asyncio.Task[None]) -> None:
         event = self._running.pop(task)
         self._bytes -= event.size
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, DurableError):
+            log.error("%s: %s was not answered", self._activation, event.label, exc_info=error)
         # Perhaps before its first step; or it took no notice, and could not be answered any more when the object had ended.
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled() or error is not None:
             event.answer.not_owner(None)
         self._activation.wake()
 
