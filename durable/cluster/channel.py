@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable
 
 from durable.core.envelope import Reply, Request, Target
-from durable.errors import DamagedFileError, DurableError, UnknownClassError, error_from_wire
+from durable.errors import DamagedFileError, DurableError, SqlError, StorageError, error_from_wire
 
 from .link import Link
 
@@ -15,15 +15,18 @@ Outcome = Callable[[Reply | DurableError], None]
 
 
 def has_heard(outcome: Reply | DurableError) -> bool:
-    """Whether an object has taken what it was told, or never will: its class is gone, or its file damaged.
+    """Whether an object has taken what it was told, or would fail at it again: its class is gone or wrong, or its file damaged.
 
     Else it could not be opened, or not write. So who tells it something that it has to know has to tell it again.
     """
     if isinstance(outcome, DurableError):
         return False
-    return outcome.error is None or isinstance(
-        error_from_wire(outcome.error), DamagedFileError | UnknownClassError
-    )
+    if outcome.error is None:
+        return True
+    error = error_from_wire(outcome.error)
+    if isinstance(error, StorageError):
+        return isinstance(error, DamagedFileError | SqlError)
+    return not error.retryable
 
 
 class Pending:

@@ -11,7 +11,16 @@ from durable.cluster.reaper import GatewayReaper
 from durable.cluster.redis import GatewaySession, RedisCluster
 from durable.cluster.router import Router
 from durable.core.envelope import Reply, Request, Target, Vanished
-from durable.errors import DamagedFileError, DurableError, OverloadedError, error_to_wire
+from durable.errors import (
+    DamagedFileError,
+    DurableError,
+    OverloadedError,
+    RemoteError,
+    SqlError,
+    StorageError,
+    UnknownClassError,
+    error_to_wire,
+)
 from durable.identity import ObjectId
 from durable.service.valkey import Valkey
 from rooms.objects import DemoChat
@@ -99,17 +108,31 @@ async def test_W6_a_gateway_with_a_link_lives_whatever_redis_says(ground: Ground
     assert ground.told.objects == [str(ROOM)]
 
 
-async def test_W6_an_object_that_cannot_be_opened_is_told_again(ground: Ground) -> None:
+@pytest.mark.parametrize("error", [OverloadedError("no room"), StorageError("the disk is full")])
+async def test_W6_an_object_that_cannot_be_opened_or_write_is_told_again(
+    ground: Ground, error: DurableError
+) -> None:
     await ground.redis.end_gateway(GATEWAY.gateway)
-    ground.told.answers = [refusal(OverloadedError("no room")), refusal(OverloadedError("no room"))]
+    ground.told.answers = [refusal(error), refusal(error)]
     await ground.look_for(20)
     assert ground.told.objects == [str(ROOM)] * 3
     assert await ground.redis.holding_gateways() == []
 
 
-async def test_W6_an_object_whose_file_is_damaged_is_not_told_for_ever(ground: Ground) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        DamagedFileError("no database"),
+        UnknownClassError("no code"),
+        SqlError("wrong migration"),
+        RemoteError("ValueError", "its start fails"),
+    ],
+)
+async def test_W6_an_object_that_fails_at_what_it_is_told_is_not_told_for_ever(
+    ground: Ground, error: DurableError
+) -> None:
     await ground.redis.end_gateway(GATEWAY.gateway)
-    ground.told.answers = [refusal(DamagedFileError("no database"))]
+    ground.told.answers = [refusal(error)]
     await ground.look_for(20)
     assert ground.told.objects == [str(ROOM)]
     assert await ground.redis.holding_gateways() == []
