@@ -141,7 +141,8 @@ class Hub:
 
         def answered(outcome: Reply | DurableError) -> None:
             error = _error(outcome)
-            if socket.listed is None and (error is None or error.delivered == "no"):
+            is_undone = error is not None and error.delivered == "no" and not request.repeat
+            if socket.listed is None and (error is None or is_undone):
                 socket.listed = False
             if error is not None:
                 retry = error.retryable
@@ -149,7 +150,8 @@ class Hub:
                     TRY_AGAIN if retry else INTERNAL, "try again" if retry else "this object cannot be opened"
                 )
 
-        self.router.post(channel, SocketOpen(0, channel.target, socket.id, hello), answered)
+        request = SocketOpen(0, channel.target, socket.id, hello)
+        self.router.post(channel, request, answered)
         return socket
 
     def frame(self, socket: HubSocket, data: str | bytes) -> None:

@@ -499,6 +499,25 @@ async def test_W6_a_socket_that_is_given_up_before_its_object_accepts_it_is_not_
     await gateway.hub.emptied.wait()
 
 
+async def test_W6_a_socket_that_one_owner_accepted_and_the_next_one_refused_is_not_listed(
+    local: LocalObjects,
+) -> None:
+    def start(obj: Lab) -> None:
+        raise OverloadedError("not now")
+
+    local.commits.hold()
+    opening = asyncio.create_task(local.connect(lab()))
+    await local.commits.waiting()
+    HOOKS["start"] = start
+    local.commits.pass_through()
+    await local.crash()
+    ws = await opening
+    assert ws.close_code == 1013
+    await ws.close()
+    HOOKS.clear()
+    assert await sockets_of(lab()) == []
+
+
 async def test_W6_a_close_event_comes_again_until_its_object_can_be_opened(local: LocalObjects) -> None:
     go, full, closed = asyncio.Event(), asyncio.Event(), []
     HOOKS["close"] = lambda obj, ws, code, reason, was_clean: closed.append((code, reason))
