@@ -26,14 +26,14 @@ _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
 class _Codec:
-    """The decoder of one type, and the quoted names of its members for the check on duplicates."""
+    """The decoder of one type, and for the check on duplicates its members: name, name as JSON, and attribute."""
 
     def __init__(self, kind: Any) -> None:
         self.decode = msgspec.json.Decoder(kind).decode
-        self.members: tuple[tuple[str, bytes], ...] = ()
+        self.members: tuple[tuple[str, bytes, str], ...] = ()
         if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            names = kind.__struct_encode_fields__
-            self.members = tuple((name, b'"%s"' % name.encode()) for name in names)
+            names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+            self.members = tuple((name, b'"%s"' % name.encode(), attribute) for name, attribute in names)
 
 
 _codec = cache(_Codec)
@@ -57,28 +57,43 @@ def decode_json(body: bytes, kind: type[T]) -> T:
     except RecursionError:
         raise Problem(400, "bad_json", "The body is nested too deeply.") from None
     if body.count(b":") > 1:  # else it has one member at most
-        is_escaped = b"\\u" in body  # a member's name could be spelled in a second way
-        for name, quoted in codec.members:
-            if is_escaped or body.count(quoted) > 1:
-                _refuse_duplicates(body, name)
+        lists = [name for name, _, attribute in codec.members if _holds_structs(getattr(value, attribute))]
+        # A member's name could be spelled in a second way, with an escape.
+        if lists or any(b"\\u" in body or body.count(quoted) > 1 for _, quoted, _ in codec.members):
+            _refuse_duplicates(body, lists)
     return value
 
 
-def _refuse_duplicates(body: bytes, name: str) -> None:
-    names = [key for key, _ in _pairs(body)]
-    if names.count(name) > 1:
-        raise invalid(f"The member {name!r} appears more than once.", f"/{_escape(name)}")
+def _holds_structs(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], msgspec.Struct)
 
 
-def _pairs(body: bytes) -> list[tuple[str, Any]]:
-    """The members of the outermost object, duplicates included. `body` is known to be valid JSON."""
-    levels: list[list[tuple[str, Any]]] = []
+class _Object:
+    """A JSON object as it was written."""
 
-    def keep(pairs: list[tuple[str, Any]]) -> None:
-        levels.append(pairs)
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        self.members = members
 
-    json.loads(body, object_pairs_hook=keep)
-    return levels[-1] if levels else []  # the outermost object closes last
+    def refuse_duplicates(self, pointer: str) -> None:
+        """Refuse a name that two members have; `pointer` is this object's own."""
+        seen: set[str] = set()
+        for name, _ in self.members:
+            if name in seen:
+                raise invalid(f"The member {name!r} appears more than once.", f"{pointer}/{_escape(name)}")
+            seen.add(name)
+
+
+def _refuse_duplicates(body: bytes, lists: list[str]) -> None:
+    """Look at the outermost object, and at those in its members called `lists`. `body` has been decoded as a struct."""
+    outermost = json.loads(body, object_pairs_hook=_Object, parse_int=str)
+    if not isinstance(outermost, _Object):
+        return
+    outermost.refuse_duplicates("")
+    for name, value in outermost.members:
+        if name in lists:
+            for index, item in enumerate(value):
+                if isinstance(item, _Object):  # a struct may be written as an array
+                    item.refuse_duplicates(f"/{_escape(name)}/{index}")
 
 
 def _shape_problem(message: str) -> Problem:

@@ -65,3 +65,13 @@ async def test_a_bad_operation_refuses_the_whole_request(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == pointer
     assert await Counter.namespace.get_by_name("a").value() == 0
+
+
+async def test_a_member_that_an_operation_has_twice_refuses_the_whole_request(
+    http: httpx.AsyncClient,
+) -> None:
+    body = b'{"operations":[{"name":"a"},{"name":"a","by":1,"b\\u0079":100}]}'
+    answer = await http.post(BATCH, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/operations/1/by"
+    assert await Counter.namespace.get_by_name("a").value() == 0
