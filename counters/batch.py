@@ -20,7 +20,7 @@ MAX_OPERATIONS = 100
 
 
 class Operation(msgspec.Struct, forbid_unknown_fields=True):
-    """One operation; `by`, `min`, `max` and `idempotency_key` belong to increments, `value` to sets."""
+    """One operation; `by`, `min`, `max` and `idempotency_key` belong to increments, `value` to sets: elsewhere they are refused."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
     op: Literal["increment", "get", "set", "delete"] = "increment"
@@ -29,6 +29,16 @@ class Operation(msgspec.Struct, forbid_unknown_fields=True):
     max: Int64 | None = None
     value: Int64 | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+
+
+_BELONGS_TO = {
+    "by": "increment",
+    "min": "increment",
+    "max": "increment",
+    "idempotency_key": "increment",
+    "value": "set",
+}
+_UNSAID = Operation("")
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +74,11 @@ def _check(operation: Operation, index: int) -> None:
     here = f"/operations/{index}"
     if "\0" in operation.name:
         raise invalid("A counter's name cannot contain NUL.", f"{here}/name")
+    for member, op in _BELONGS_TO.items():
+        if operation.op != op and getattr(operation, member) != getattr(_UNSAID, member):
+            raise invalid(
+                f"{member} belongs to the operation {op!r}; this one is {operation.op!r}.", f"{here}/{member}"
+            )
     if operation.op == "set" and operation.value is None:
         raise invalid("A set needs a value.", f"{here}/value")
     if operation.min is not None and operation.max is not None and operation.min > operation.max:
