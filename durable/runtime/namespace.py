@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from durable.core import codec
@@ -83,16 +83,24 @@ class Stub:
         if name.startswith("__"):
             raise AttributeError(name)
         method = find_method(self._methods, self.id.class_key, name)
-        return partial(_call, self.id, method)  # seen as a coroutine function, by async_to_sync for one
+        # Seen as a coroutine function, by async_to_sync for one.
+        return partial(_caller(self.id.class_key, method), self.id)
 
     def __repr__(self) -> str:
         return f"<stub of {self.id!r}>"
 
 
-async def _call(object_id: ObjectId, method: Method, /, *args: Any, **kwargs: Any) -> Any:
-    arguments = codec.encode_arguments(args, kwargs)
-    result = await dispatch.current().call(object_id, method.name, arguments)
-    return method.lift_result(codec.decode(result))
+@cache
+def _caller(class_key: str, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What calls a method; it bears the method's name, which Python tells whoever forgets to await."""
+
+    async def call(object_id: ObjectId, /, *args: Any, **kwargs: Any) -> Any:
+        arguments = codec.encode_arguments(args, kwargs)
+        result = await dispatch.current().call(object_id, method.name, arguments)
+        return method.lift_result(codec.decode(result))
+
+    call.__name__, call.__qualname__ = method.name, f"{class_key}.{method.name}"
+    return call
 
 
 class Namespace(Generic[T]):

@@ -1,6 +1,6 @@
 """The mistakes that everybody makes first: each has an error of its own, whose message says what to do.
 
-The fifth, stored objects of a class whose migration is missing, is a system check: durable.W006 in test_checks.py.
+Another one, stored objects of a class whose migration is missing, is a system check: durable.W006 in test_checks.py.
 """
 
 import asyncio
@@ -60,6 +60,12 @@ def test_an_object_class_that_is_not_found() -> None:
     assert "did you mean 'Beginner'?" in str(found.value)
     assert "INSTALLED_APPS" in str(found.value)
     assert "objects.py" in str(found.value)
+
+
+async def test_a_call_that_is_not_awaited(local: LocalObjects) -> None:
+    forgotten = [Beginner.namespace.get_by_name("d").heard()]
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'Beginner\.heard' was never awaited"):
+        forgotten.clear()
 
 
 async def test_storage_outside_an_event(local: LocalObjects) -> None:
