@@ -19,9 +19,9 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
-def check_key(key: str) -> str:
+def check_key(key: object) -> str:
     """Return `key` if it can be an object class's key (it becomes part of paths), else raise InvalidNameError."""
-    if not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise InvalidNameError(
             f"{key!r} cannot be a class key: a letter, then at most 63 letters, digits, '_' or '-'"
         )
@@ -91,9 +91,9 @@ def new_unique_id(key: str, random_bytes: Callable[[int], bytes]) -> ObjectId:
     return ObjectId(key, _with_check(key, bytes(body)), None)
 
 
-def id_from_string(key: str, text: str) -> ObjectId:
+def id_from_string(key: str, text: object) -> ObjectId:
     """The id written as `text`, which must belong to class `key`; else raise InvalidNameError."""
-    if not _HEX.fullmatch(text):
+    if not isinstance(text, str) or not _HEX.fullmatch(text):
         raise InvalidNameError("an id is written as 64 lower-case hex digits")
     if _with_check(key, bytes.fromhex(text[: 2 * _BODY])) != text:
         raise InvalidNameError(f"this id does not belong to class {key!r}")

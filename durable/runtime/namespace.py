@@ -123,7 +123,11 @@ class Namespace(Generic[T]):
         return id_from_string(self._kind.key, text)
 
     def get(self, object_id: ObjectId) -> T:
-        """A stub of the object with that id."""
+        """A stub of the object with that id. Raises TypeError for what is no id of this class."""
+        if not isinstance(object_id, ObjectId):
+            raise TypeError(
+                f"get() takes an ObjectId, not {type(object_id).__name__}: get_by_name() takes a name, id_from_string() 64 hex digits"
+            )
         if object_id.class_key != self._kind.key:
             raise TypeError(f"this id belongs to class {object_id.class_key!r}, not {self._kind.key!r}")
         return cast(T, Stub(self._methods, object_id))

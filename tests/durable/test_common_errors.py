@@ -62,6 +62,11 @@ def test_an_object_class_that_is_not_found() -> None:
     assert "objects.py" in str(found.value)
 
 
+def test_a_name_where_an_id_is_wanted() -> None:
+    with pytest.raises(TypeError, match=r"takes an ObjectId, not str: get_by_name\(\) takes a name"):
+        Beginner.namespace.get("a")  # type: ignore[arg-type]  # the mistake itself
+
+
 async def test_a_call_that_is_not_awaited(local: LocalObjects) -> None:
     forgotten = [Beginner.namespace.get_by_name("d").heard()]
     with pytest.warns(RuntimeWarning, match=r"coroutine 'Beginner\.heard' was never awaited"):

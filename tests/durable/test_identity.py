@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durable import DurableObject
 from durable.errors import InvalidNameError
 from durable.identity import id_from_name, id_from_string, new_unique_id
 from durable.testing import LocalObjects
@@ -89,6 +91,14 @@ def test_I3_only_64_lower_case_hex_digits_are_an_id(change: Callable[[str], str]
     text = "a" + str(id_from_name("Room", "x"))[1:]
     with pytest.raises(InvalidNameError):
         id_from_string("Room", change(text))
+
+
+@pytest.mark.parametrize("value", [5, None, b"a" * 64])
+def test_I3_what_is_no_text_is_no_id_and_no_key(value: Any) -> None:
+    with pytest.raises(InvalidNameError, match="64 lower-case hex digits"):
+        id_from_string("Room", value)
+    with pytest.raises(InvalidNameError, match="cannot be a class key"):
+        type("Odd", (DurableObject,), {"key": value})
 
 
 def test_I3_an_id_of_another_class_or_a_forged_one_is_refused() -> None:
