@@ -128,14 +128,20 @@ def _check_attributes(kind: type[DurableObject]) -> Iterator[CheckMessage]:
     backup: Any = kind.backup
     if not isinstance(backup, bool):
         yield wrong("backup", "True or False", "Write `backup = False`, or leave it out.")
+    words: Any = kind.web_socket_error
+    if words is not None and not isinstance(words, str):
+        hint = 'Write `web_socket_error = \'{"type": "error"}\'`, for example, or leave it out.'
+        yield wrong("web_socket_error", "a text", hint)
     for name in _LIMITS:
         value = getattr(kind, name)
         kinds = (int,) if name.startswith("max_") else (int, float)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value <= 0):
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
             must = "a whole number above 0" if kinds == (int,) else "a number of seconds above 0"
             yield wrong(name, must, f"Write `{name} = 10`, for example, or leave it out.")
-    steps = kind.migrations
-    if isinstance(steps, str) or not all(isinstance(step, str) or callable(step) for step in steps):
+    steps: Any = kind.migrations
+    if not isinstance(steps, list | tuple) or not all(
+        isinstance(step, str) or callable(step) for step in steps
+    ):
         hint = (
             'Write `migrations = ["CREATE TABLE ..."]`: new steps go to the end, old ones stay as they are.'
         )

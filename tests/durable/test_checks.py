@@ -204,6 +204,11 @@ async def _wait(ctx: Any) -> None:
         ("event_timeout", -1, "a number of seconds above 0"),
         ("idle_seconds", "10", "a number of seconds above 0"),
         ("migrations", "CREATE TABLE t (x)", "a list of SQL texts"),
+        ("event_timeout", float("nan"), "a number of seconds above 0"),
+        ("web_socket_error", {"type": "error"}, "a text"),
+        ("migrations", None, "a list of SQL texts"),
+        ("migrations", {"CREATE TABLE t (x)", "CREATE TABLE u (x)"}, "a list of SQL texts"),  # in no order
+        ("migrations", (text for text in ["CREATE TABLE t (x)"]), "a list of SQL texts"),  # can be read once
         ("migrations", [_wait], "a list of SQL texts and functions that are not `async def`"),
     ],
 )
