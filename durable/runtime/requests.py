@@ -77,7 +77,15 @@ class Response(msgspec.Struct, frozen=True):
             )
         if len(self.body) > MAX_BODY_BYTES:
             raise ValueRefusedError(f"a response's body has at most {MAX_BODY_BYTES} bytes")
-        for name, value in self.pairs():
+        headers: Any = self.headers
+        if not isinstance(headers, dict):
+            raise TypeError(f"a response's headers are a dict, not {type(headers).__name__}")
+        pairs: list[tuple[Any, Any]] = self.pairs()
+        for name, value in pairs:
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(
+                    f"a header's name and value are texts, and several values a list of texts: {name!r}: {value!r}"
+                )
             if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
                 raise ValueError(f"{name!r}: {value!r} cannot be a header")
             value.encode("latin-1")
@@ -92,7 +100,10 @@ class Response(msgspec.Struct, frozen=True):
 
     @classmethod
     def text(cls, text: str, status: int = 200, headers: Headers | None = None) -> Response:
-        """An answer in plain text."""
+        """An answer in plain text. Raises TypeError for what is no text."""
+        given: Any = text
+        if not isinstance(given, str):
+            raise TypeError(f"Response.text() takes a text, not {type(given).__name__}")
         return cls(status, text.encode(), {"content-type": "text/plain; charset=utf-8", **(headers or {})})
 
     @classmethod

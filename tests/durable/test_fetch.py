@@ -145,6 +145,21 @@ def test_responses_that_cannot_be_sent(make: Any, error: type[Exception]) -> Non
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Response(200, b"", {"x-count": 5}), "'x-count': 5"),  # type: ignore[dict-item]
+        (lambda: Response(200, b"", {"a": None}), "'a': None"),  # type: ignore[dict-item]
+        (lambda: Response(200, b"", {"a": ["b", 5]}), "'a': 5"),  # type: ignore[list-item]
+        (lambda: Response(200, b"", [("a", "b")]), "a dict, not list"),  # type: ignore[arg-type]
+        (lambda: Response.text(5), "takes a text, not int"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_response_says_what_is_wrong_with_it(make: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
 # -- over HTTP
 
 PAGES = object_urls(Page, "pages/<name>/")
