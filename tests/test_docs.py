@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from durable import DurableObject
+from durable.conf import DurableSettings
 from durable.runtime.registry import registry
+from durable.runtime.storage import Storage
 from durable.testing import LocalObjects
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +151,24 @@ def test_nothing_but_tests_depends_on_the_examples() -> None:
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     assert [str(path) for path in modules if importing.search(path.read_text())] == []
     assert "pycrdt" not in (ROOT / "requirements.txt").read_text()
+
+
+def test_the_page_on_objects_names_all_that_a_class_can_set_and_its_storage_can_do() -> None:
+    page = ROOT / "docs/objects.md"
+    code = [*INLINE.findall(prose(page)), *(text for _, _, text in BLOCK.findall(page.read_text()))]
+    named = set(re.findall(r"\w+", " ".join(code)))
+    of_classes = {name for name in DurableObject.__annotations__ if name != "namespace"}
+    of_storage = {name for name in dir(Storage) if not name.startswith("_")}
+    assert of_classes | of_storage <= named
+
+
+def test_the_defaults_on_the_page_on_objects_are_those_of_the_settings() -> None:
+    page = (ROOT / "docs/objects.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.MULTILINE))
+    conf = DurableSettings(data_dir=ROOT)
+    assert {name: float(text.replace(",", "")) for name, text in rows.items()} == {
+        name: getattr(conf, name) for name in ("event_timeout", "idle_seconds", "max_queue", "max_sockets")
+    }
 
 
 async def test_the_guest_book_of_the_readme_works(
