@@ -18,6 +18,7 @@ from durable.conf import durable_settings
 from durable.models import ObjectRecord
 from durable.runtime.objects import HOOKS, DurableObject, is_concurrent
 from durable.runtime.registry import Registry, registry
+from durable.runtime.signatures import unchecked
 
 _ALIKE, _LONG_ALIKE = 0.85, 0.9  # of difflib's ratio, for hooks of one word and of several
 _ONE_WORD = 5  # letters; names that only go on behind such a hook's (`alarms`) are somebody's own
@@ -34,7 +35,7 @@ _LIMITS = ("event_timeout", "idle_seconds", "max_sockets", "max_queue")
 
 
 def check_classes(**_: Any) -> list[CheckMessage]:
-    """Hooks, methods and attributes of all object classes (durable.E001 to E005, E007, E010)."""
+    """Hooks, methods and attributes of all object classes (durable.E001 to E005, E007, E010, W011)."""
     return [message for _, kind in registry for message in check_class(kind)] + check_keys(registry)
 
 
@@ -71,6 +72,21 @@ def _check_members(kind: type[DurableObject]) -> Iterator[CheckMessage]:
                     f"Write `async def {name}(...)` that returns its result, or rename it to `_{name}` if only the class itself uses it.",
                     kind,
                 )
+            elif inspect.iscoroutinefunction(member):
+                yield from _check_annotations(kind, name, member)
+
+
+def _check_annotations(kind: type[DurableObject], name: str, member: Any) -> Iterator[CheckMessage]:
+    for parameter, reason in unchecked(member).items():
+        what = "result" if parameter == "return" else f"parameter {parameter!r}"
+        yield Advice(
+            f"{kind.__qualname__}.{name}: the annotation of its {what} cannot be used at run time ({reason}): values are not "
+            "checked, and a struct or dataclass comes as a plain dict or list.",
+            hint="Import what it names outside `if TYPE_CHECKING:`; give the structs of a union `tag=True`, and the members of a "
+            "struct or dataclass types that can travel. Or write `Any`.",
+            obj=_path(kind),
+            id="durable.W011",
+        )
 
 
 def _check_hook(kind: type[DurableObject], name: str, member: Any) -> Iterator[CheckMessage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import inspect
 import types
@@ -131,11 +132,42 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _resolve(function: Callable[..., Any], annotation: Any) -> Any:
     """One by one: a name that exists for type checkers only leaves the other parameters checked."""
-    holder = SimpleNamespace(__annotations__={"it": annotation})
     try:
-        return typing.get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=True)["it"]
+        return _evaluate(function, annotation)
     except (NameError, AttributeError, TypeError, SyntaxError):
         return Any
+
+
+def _evaluate(function: Callable[..., Any], annotation: Any) -> Any:
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    return typing.get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=True)["it"]
+
+
+def unchecked(function: Callable[..., Any]) -> dict[str, str]:
+    """The parameters (and "return") whose structs and dataclasses come as plain dicts and lists, each with the reason."""
+    found: dict[str, str] = {}
+    for name, annotation in function.__annotations__.items():
+        try:
+            kind = _evaluate(function, annotation)
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            found[name] = str(error)
+            continue
+        reason = _refusal(kind) if any(map(_is_record, _parts(kind))) else None
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def _parts(kind: Any) -> list[Any]:
+    """A type and all that it is made of: `list[Cat | None]` has Cat in it."""
+    parts = [kind]
+    for part in parts:
+        parts += typing.get_args(part)
+    return parts
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct))
 
 
 def _convert(value: Any, kind: Any) -> Any:
@@ -147,11 +179,17 @@ def _checkable(kind: Any) -> Any:
     """`kind` if values can be checked against it, else Any."""
     if kind is None or kind is type(None) or isinstance(kind, typing.TypeVar):
         return Any
+    return kind if _refusal(kind) is None else Any
+
+
+def _refusal(kind: Any) -> str | None:
+    """Why values cannot be checked against `kind`; None: they can be."""
     try:
         msgspec.json.schema(kind)
-    except (TypeError, NameError, RuntimeError):
-        return Any
-    return kind
+    except (TypeError, NameError, RuntimeError) as error:
+        text = str(error)
+        return "it holds what is no plain value" if "custom types" in text else text
+    return None
 
 
 def _passing(kind: Any) -> frozenset[type]:

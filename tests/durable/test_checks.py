@@ -1,9 +1,11 @@
 """`manage.py check` names what is wrong with an object class, and says what to type."""
 
 import importlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
@@ -151,6 +153,56 @@ def test_a_hook_with_other_arguments() -> None:
 
 def test_every_hook_can_be_declared() -> None:
     assert all(hasattr(DurableObject, name) for name in HOOKS)
+
+
+class Cat(msgspec.Struct):
+    """Has no tag."""
+
+
+class Dog(msgspec.Struct):
+    """Has none either."""
+
+
+@dataclass
+class Parcel:
+    """Holds anything."""
+
+    content: object
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ("Missing", "name 'Missing' is not defined"),
+        ("list[Missing] | None", "name 'Missing' is not defined"),
+        (Cat | Dog, "must be tagged"),
+        (list[Cat | Dog], "must be tagged"),
+        (Parcel, "it holds what is no plain value"),
+        (Parcel | None, "it holds what is no plain value"),
+    ],
+)
+def test_an_annotation_that_cannot_be_used_at_run_time(annotation: Any, reason: str) -> None:
+    async def take(self: Any, count: int, thing: Any) -> Any: ...
+
+    take.__annotations__ |= {"thing": annotation, "return": annotation}
+    for_thing, for_result = findings(type("Odd", (DurableObject,), {"take": take}, abstract=True))
+    for number, message, hint in (for_thing, for_result):
+        assert number == "durable.W011"
+        assert reason in message
+        assert "`tag=True`" in str(hint)
+    assert "Odd.take: the annotation of its parameter 'thing'" in for_thing[1]
+    assert "Odd.take: the annotation of its result" in for_result[1]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [Any, object, None, Cat, Cat | None, dict[tuple[int, int], str], Callable[[], int], TypeVar("T")],
+)
+def test_an_annotation_that_loses_nothing_is_no_finding(annotation: Any) -> None:
+    async def take(self: Any, thing: Any) -> Any: ...
+
+    take.__annotations__ |= {"thing": annotation, "return": annotation}
+    assert findings(type("Sound", (DurableObject,), {"take": take}, abstract=True)) == []
 
 
 def test_two_classes_of_one_key() -> None:
