@@ -62,7 +62,7 @@ class Storage:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Copies of the values of those of `keys` that exist."""
-        return self._store().kv.get_many(keys)
+        return self._store().kv.get_many(_several(keys))
 
     def put(self, key: str, value: Any) -> None:
         """Store a copy of `value`. Raises ValueRefusedError, StorageLimitError."""
@@ -78,7 +78,7 @@ class Storage:
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Delete `keys`; how many existed."""
-        return self._store().kv.delete(*keys)
+        return self._store().kv.delete(*_several(keys))
 
     def list(
         self,
@@ -136,6 +136,13 @@ class Storage:
     def database_size(self) -> int:
         """Bytes of the object's database."""
         return self._store().database.size
+
+
+def _several(keys: Iterable[str]) -> Iterable[str]:
+    """`keys`, which are no text: its letters would be taken for keys."""
+    if isinstance(keys, str):
+        raise TypeError(f"several keys are a list of texts, not one text: write [{keys[:40]!r}]")
+    return keys
 
 
 def _runs(alarm: Alarm) -> bool:

@@ -29,6 +29,19 @@ async def test_S1_a_missing_key_gives_the_default_and_None_is_a_value(local: Loc
     assert await do(lab(), look) == [None, 7, None, {"none": None}]
 
 
+@pytest.mark.parametrize("name", ["get_many", "delete_many"])
+async def test_a_text_is_not_taken_for_the_keys_that_are_its_letters(local: LocalObjects, name: str) -> None:
+    await do(lab(), put, "a", 1)
+
+    def misuse(obj: Lab) -> str:
+        with pytest.raises(TypeError) as raised:
+            getattr(obj.ctx.storage, name)("ab")
+        return str(raised.value)
+
+    assert "write ['ab']" in await do(lab(), misuse)
+    assert await do(lab(), get, "a") == 1
+
+
 async def test_S1_what_is_stored_is_a_copy(local: LocalObjects) -> None:
     def mutate(obj: Lab) -> Any:
         value = [1]
