@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import socket
+from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from asgiref.sync import sync_to_async
+from django.core.management import CommandError, call_command
 
 from durable import DurableObject, ObjectError, RemoteError, Request, Response
 from durable.errors import NotCallableError, ValueRefusedError
@@ -250,6 +253,23 @@ async def test_a_mount_may_require_somebody(local: LocalObjects) -> None:
 async def test_a_mount_may_require_a_token(local: LocalObjects) -> None:
     async with asgi_client(object_urls(Page, "me/<name>/", requires=require("objects"))) as client:
         assert (await client.get("/me/a/echo")).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_mount_may_require_a_scope_of_its_own(local: LocalObjects, settings: Any) -> None:
+    def make_token() -> str:
+        out = StringIO()
+        call_command("api_token", "create", "reader", scopes="pages", stdout=out, stderr=StringIO())
+        return out.getvalue().strip()
+
+    with pytest.raises(CommandError, match=r'settings\.DURABLE\["api_scopes"\]'):
+        await sync_to_async(make_token)()
+    settings.DURABLE = {**settings.DURABLE, "api_scopes": ("objects", "pages")}
+    token = await sync_to_async(make_token)()
+    async with asgi_client(object_urls(Page, "me/<name>/", requires=require("pages"))) as client:
+        answer = await client.get("/me/a/echo", headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    assert answer.json()["caller"].startswith("token:")
 
 
 @pytest.mark.parametrize(

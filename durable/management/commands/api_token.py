@@ -40,7 +40,9 @@ class Command(BaseCommand):
         unknown = [scope for scope in wanted if scope not in known]
         if unknown or not wanted:
             problem = f"unknown scope {', '.join(unknown)}" if unknown else "no scope given"
-            raise CommandError(f"{problem}; scopes are {', '.join(known)}")
+            raise CommandError(
+                f'{problem}; scopes are {", ".join(known)}: settings.DURABLE["api_scopes"] lists them'
+            )
         try:
             name = ApiToken._meta.get_field("name").clean(name.strip(), None)
         except ValidationError as error:
