@@ -46,7 +46,9 @@ class ClusterClient:
     ) -> None:
         if conf.redis_url is None:
             raise UnavailableError(
-                "there is no REDIS_URL: start the service with `manage.py serve`, or set it"
+                "there is no REDIS_URL: call objects from the service (`manage.py serve`) or from commands of manage.py, which find it; "
+                "for another program set it to the `redis_url` of the running service's service.json in DATA_DIR; in a test use the "
+                "fixtures of durable.testing"
             )
         self.loop = asyncio.get_running_loop()
         self.redis = RedisCluster(conf.redis_url)

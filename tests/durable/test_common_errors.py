@@ -5,16 +5,20 @@ Another one, stored objects of a class whose migration is missing, is a system c
 
 import asyncio
 import contextvars
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from durable import DurableObject
+from durable.client import ClusterClient
+from durable.conf import DurableSettings
 from durable.errors import (
     SocketError,
     SocketNotAcceptedError,
     StorageOutsideEventError,
     TooManySocketsError,
+    UnavailableError,
     UnknownClassError,
 )
 from durable.runtime.registry import registry
@@ -71,6 +75,13 @@ async def test_a_call_that_is_not_awaited(local: LocalObjects) -> None:
     forgotten = [Beginner.namespace.get_by_name("d").heard()]
     with pytest.warns(RuntimeWarning, match=r"coroutine 'Beginner\.heard' was never awaited"):
         forgotten.clear()
+
+
+async def test_a_call_where_no_service_is_known(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError) as raised:
+        ClusterClient(DurableSettings(data_dir=tmp_path), "client")
+    for way in ("manage.py serve", "service.json", "durable.testing"):
+        assert way in str(raised.value)
 
 
 async def test_storage_outside_an_event(local: LocalObjects) -> None:
