@@ -93,7 +93,11 @@ class ObjectSocketConsumer:
             await send({"type": "websocket.close", "code": 1008})  # refuses the handshake: HTTP 403
             return
         try:
-            target = await self.connect(scope)
+            target: Any = await self.connect(scope)
+            if not isinstance(target, SocketTarget):
+                raise TypeError(
+                    f"{type(self).__name__}.connect() returns a SocketTarget, not {type(target).__name__}; raise SocketRefused to refuse"
+                )
             hub = (await nodes.get()).hub
         except SocketRefused as refused:
             await _refuse(send, refused.code, refused.reason)

@@ -21,6 +21,7 @@ from durable.errors import (
     UnavailableError,
     UnknownClassError,
 )
+from durable.gateway.sockets import ObjectSocketConsumer
 from durable.runtime.registry import registry
 from durable.testing import LocalObjects
 
@@ -82,6 +83,25 @@ async def test_a_call_where_no_service_is_known(tmp_path: Path) -> None:
         ClusterClient(DurableSettings(data_dir=tmp_path), "client")
     for way in ("manage.py serve", "service.json", "durable.testing"):
         assert way in str(raised.value)
+
+
+@pytest.mark.parametrize("returned", [None, Beginner.namespace.get_by_name("e")], ids=["None", "a stub"])
+async def test_a_consumer_that_returns_no_target(returned: Any) -> None:
+    class Forgetful(ObjectSocketConsumer):
+        async def connect(self, scope: Any) -> Any:
+            return returned
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "websocket", "headers": [(b"host", b"localhost")], "scheme": "ws"}
+    with pytest.raises(
+        TypeError, match=r"Forgetful\.connect\(\) returns a SocketTarget, not (NoneType|Stub)"
+    ):
+        await Forgetful.as_asgi()(scope, receive, send)
 
 
 async def test_storage_outside_an_event(local: LocalObjects) -> None:
