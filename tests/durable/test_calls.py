@@ -130,6 +130,26 @@ async def test_C3_other_names_are_not_callable_and_harm_nothing(local: LocalObje
     assert await plot.add(1) == 2
 
 
+class Measured:
+    """A mixin: no object class."""
+
+    async def measure(self) -> int:
+        return 1
+
+
+class Garden(Measured, Plot):
+    """Builds on another object class."""
+
+
+async def test_C3_methods_are_inherited_from_object_classes_and_from_nothing_else(
+    local: LocalObjects,
+) -> None:
+    garden = Garden.namespace.get_by_name("g")
+    assert await garden.add(1) == 2
+    with pytest.raises(NotCallableError, match="no callable method 'measure'"):
+        await garden.measure()
+
+
 async def test_C4_an_exception_arrives_with_name_and_message_only(local: LocalObjects) -> None:
     def fail(obj: Lab) -> None:
         raise LookupError("no such thing")
