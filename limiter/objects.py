@@ -179,6 +179,10 @@ class RateLimiter(DurableObject):
             if cost:
                 self._forget(row[0])
             row = None
+        elif row is not None and row[3] + rule.window_ms > row[5]:
+            # The policy's window was lengthened: what was admitted counts as much longer, also if nothing more is.
+            expires = row[3] + rule.window_ms
+            self.ctx.storage.sql.exec("UPDATE subject SET expires = ? WHERE id = ?", expires, row[0])
         hits = _SqlHits(self.ctx.storage.sql, row)
         decision = sliding_window(rule, hits, now, cost)
         if decision.allowed and cost:

@@ -104,6 +104,18 @@ async def test_an_edited_limit_counts_at_once(shard: RateLimiter) -> None:
     assert (await shard.check("a", 5, ("sliding_window", 15, 60_000, 15)))[:2] == (True, 0)
 
 
+@pytest.mark.parametrize("cost", [0, 2])
+async def test_a_lengthened_window_counts_what_was_admitted_before(
+    shard: RateLimiter, local: LocalObjects, cost: int
+) -> None:
+    await shard.check("a", 10, ("sliding_window", 10, 2_000, 10))
+    assert (await shard.check("a", cost, TEN))[1:3] == (0, 60_000)
+    await local.advance(59)  # long after it would have been forgotten
+    assert await shard.check("a", 2, TEN) == (False, 0, 1_000, 1_000)
+    await local.advance(1)
+    assert (await shard.check("a", 2, TEN))[0]
+
+
 async def test_the_alarm_removes_what_expired_in_batches(
     shard: RateLimiter, local: LocalObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
