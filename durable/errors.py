@@ -108,8 +108,8 @@ class InvalidNameError(DurableError, ValueError):
     delivered: Delivered = "no"
 
 
-class NotCallableError(DurableError):
-    """The class has no public method of that name."""
+class NotCallableError(DurableError, AttributeError):
+    """The class has no public method of that name: `hasattr(stub, name)` is False."""
 
     code = "not_callable"
     delivered: Delivered = "no"

@@ -125,6 +125,7 @@ async def test_C3_other_names_are_not_callable_and_harm_nothing(local: LocalObje
     plot = Plot.namespace.get_by_name("p")
     with pytest.raises(NotCallableError):
         getattr(plot, name)
+    assert not hasattr(plot, name)
     with pytest.raises(NotCallableError):  # nor from a gateway that does not know the class
         await local.call(plot.id, name, b"\x01\x92\x90\x80")  # type: ignore[attr-defined]
     assert await plot.add(1) == 2
