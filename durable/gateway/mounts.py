@@ -63,6 +63,9 @@ class ObjectConsumer(HttpConsumer):
 
     kind: ClassVar[type[DurableObject]]
     max_body = requests.MAX_BODY_BYTES
+    declared_errors: ClassVar[dict[str, tuple[int, str]]] = {
+        requests.BadJsonError.__name__: (400, "bad_json")
+    }
 
     async def get(self, request: Request) -> Response:
         """The object's answer."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from durable.errors import ValueRefusedError
+from durable.errors import ObjectError, ValueRefusedError
 from durable.identity import ObjectId
 
 from .namespace import dispatch
@@ -21,6 +21,10 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = dict[str, str | list[str]]
+
+
+class BadJsonError(ObjectError, ValueError):
+    """A request's body is not JSON. Where `fetch` lets it out, the client gets a 400, and the instance lives on."""
 
 
 class Request(msgspec.Struct, kw_only=True, frozen=True):
@@ -47,11 +51,11 @@ class Request(msgspec.Struct, kw_only=True, frozen=True):
     client_address: str = ""
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError when it is none."""
+        """The body as JSON; raises BadJsonError, a ValueError, when it is none: the client's fault, which is answered with 400."""
         try:
             return msgspec.json.decode(self.body)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"the body is not JSON: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadJsonError(f"The body is not valid JSON: {error}.") from None
 
 
 class Response(msgspec.Struct, frozen=True):

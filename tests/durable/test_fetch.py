@@ -206,6 +206,24 @@ async def test_C11_methods_and_headers_over_http(local: LocalObjects) -> None:
         assert (await client.post("/pages/a/", headers={"Origin": "https://evil.example"})).status_code == 403
 
 
+class Form(DurableObject):
+    """Takes JSON."""
+
+    taken = 0
+
+    async def fetch(self, request: Request) -> Response:
+        self.taken += 1
+        return Response.json({"taken": self.taken, "got": request.json()})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a":NaN}', b'"\xff"', b"[" * 100_000])
+async def test_a_body_that_is_no_json_is_the_clients_fault(local: LocalObjects, body: bytes) -> None:
+    async with asgi_client(object_urls(Form, "forms/<name>")) as client:
+        refused = await client.post("/forms/a", content=body)
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_json")
+        assert (await client.post("/forms/a", content=b"[1]")).json() == {"taken": 2, "got": [1]}
+
+
 async def test_C9_bodies_over_http(local: LocalObjects) -> None:
     async def chunks(size: int) -> Any:
         for _ in range(size // MIB):
