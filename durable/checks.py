@@ -16,6 +16,7 @@ from django.db import DatabaseError, connections, router
 
 from durable.conf import durable_settings
 from durable.models import ObjectRecord
+from durable.runtime.namespace import Stub
 from durable.runtime.objects import HOOKS, DurableObject, is_concurrent
 from durable.runtime.registry import Registry, registry
 from durable.runtime.signatures import unchecked
@@ -70,6 +71,13 @@ def _check_members(kind: type[DurableObject]) -> Iterator[CheckMessage]:
                     1,
                     f"{kind.__qualname__}.{name} is public but {wrong}, so nobody can call it.",
                     f"Write `async def {name}(...)` that returns its result, or rename it to `_{name}` if only the class itself uses it.",
+                    kind,
+                )
+            elif name in dir(Stub):
+                yield _error(
+                    1,
+                    f"{kind.__qualname__}.{name} is public, but a stub's own {name!r} hides it, so nobody can call it.",
+                    f"Give it another name: `async def get_{name}(...)`, for example.",
                     kind,
                 )
             elif inspect.iscoroutinefunction(member):

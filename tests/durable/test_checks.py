@@ -55,6 +55,18 @@ def test_a_public_method_that_nobody_could_call() -> None:
     assert "`_total`" in str(hint)
 
 
+def test_a_method_that_the_stub_hides() -> None:
+    class Hidden(DurableObject, abstract=True):
+        async def id(self) -> str:
+            return "mine"
+
+    assert Hidden.namespace.get_by_name("x").id != Hidden.id  # the object's id
+    [(number, message, hint)] = findings(Hidden)
+    assert number == "durable.E001"
+    assert "a stub's own 'id' hides it" in message
+    assert "`async def get_id(...)`" in str(hint)
+
+
 def test_a_public_generator_is_no_method() -> None:
     class Yielding(DurableObject, abstract=True):
         async def pages(self) -> AsyncIterator[int]:
