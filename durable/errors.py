@@ -66,7 +66,7 @@ class DurableError(Exception):
             self.delivered = delivered
 
     def __str__(self) -> str:
-        return self.message
+        return str(self.message)  # which may be a lazy translation, or a number
 
 
 class ObjectError(DurableError):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from django.utils.translation import gettext_lazy
 
 from durable import DurableObject, ObjectError, RemoteError
 from durable.core.codec import MAX_BYTES
@@ -167,6 +168,20 @@ async def test_C4_an_exception_arrives_with_name_and_message_only(local: LocalOb
     assert "Traceback" not in str(error)
     assert error.__cause__ is None
     assert await lab().increment() == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "text"), [(gettext_lazy("not enough left"), "not enough left"), (5, "5")]
+)
+async def test_C4_an_object_errors_message_need_be_no_text(
+    local: LocalObjects, message: Any, text: str
+) -> None:
+    def refuse(obj: Lab) -> None:
+        raise ObjectError(message)
+
+    with pytest.raises(RemoteError) as caught:
+        await do(lab(), refuse)
+    assert caught.value.message == text
 
 
 async def test_C4_an_object_error_arrives_with_its_fields(local: LocalObjects) -> None:
