@@ -50,6 +50,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _REQUEST_ID_CHARACTERS = (string.ascii_letters + string.digits + "._-").encode()
 
+MAX_PARAMETERS = 50
+"""Parameters of a query string."""
+
 _hosts = HostPolicy()
 
 
@@ -115,16 +118,18 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """Query parameters; of a repeated one the last counts. Raises a 400 Problem when it is not UTF-8."""
+        """Query parameters; of a repeated one the last counts. Raises a 400 Problem for more than 50, and when they are not UTF-8."""
         if self._query is None:
             raw = self.scope.get("query_string", b"")
             if not raw:
                 self._query = {}
+            elif raw.count(b"&") >= MAX_PARAMETERS:
+                raise Problem(
+                    400, "bad_query", f"The query string has more than {MAX_PARAMETERS} parameters."
+                )
             else:
                 try:
-                    pairs = parse_qsl(
-                        raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
-                    )
+                    pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
                 except ValueError:
                     raise Problem(400, "bad_query", "The query string is not valid.") from None
                 self._query = dict(pairs)

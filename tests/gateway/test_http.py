@@ -360,6 +360,14 @@ def test_fields_of_an_error_cannot_replace_a_problems_members() -> None:
     assert problem.document("r")["low"] == 1
 
 
+async def test_a_query_has_up_to_50_parameters() -> None:
+    query = "&".join(f"a{number}=1" for number in range(50))
+    async with client() as http:
+        assert (await http.get(f"/echo/a?{query}")).status_code == 200
+        refused = await http.get(f"/echo/a?{query}&one=more")
+    assert "more than 50 parameters" in assert_problem(refused, 400, "bad_query")["detail"]
+
+
 async def test_a_query_that_is_not_utf8_is_400() -> None:
     async with client() as http:
         answer = await http.get(httpx.URL("http://localhost", raw_path=b"/echo/a?q=%ff"))
