@@ -219,7 +219,7 @@ class Inspector(Looker):
         if self._owns:
             return False
         try:
-            await self._copied(object_id, lambda _: None)
+            await self._copied(object_id, lambda _: None, self._whole)
         except DamagedFileError:
             pass
         else:

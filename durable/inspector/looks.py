@@ -62,22 +62,22 @@ class Looker:
         self._client = client
         self._root = conf.data_dir / "objects"
         self._exports = conf.data_dir / "exports"
+        self._whole = Bounds(MOST_FILE_BYTES, COPY_SECONDS, self._exports)
 
     @asynccontextmanager
     async def image(self, object_id: ObjectId, *, backup: bool = False) -> AsyncIterator[Path]:
         """A plain SQLite file with what the object stores and cannot lose any more; gone after the block.
 
-        A `backup` is as large as it may be, and its object's next write is noted as a change that no backup has. This is not
-        recorded: what is done with the file is for the caller to record. Raises AbsentObjectError.
+        Of a `backup` the object's next write is noted as a change that no backup has. This is not recorded: what is done with
+        the file is for the caller to record. Raises AbsentObjectError.
         """
         if backup:
             await (
                 self._client.directory.refresh()
             )  # an owner that has just died must not count as a silent one
-        bounds = Bounds(MOST_FILE_BYTES, COPY_SECONDS, self._exports) if backup else None
         with draft_in(self._exports) as draft:
             verb = "backup" if backup else "export"
-            asked, copied = await self._look(object_id, verb, saving(draft), COPY_SECONDS, bounds)
+            asked, copied = await self._look(object_id, verb, saving(draft), COPY_SECONDS, self._whole)
             if asked is not None and asked.is_silent and backup:
                 raise UnavailableError(f"worker {asked.owner.worker} owns the object and does not answer")
             if asked is None:
@@ -116,6 +116,8 @@ class Looker:
     ) -> T | None:
         """What `read` makes of a copy of the object's file; None when there is none."""
         path = object_path(self._root, object_id)
+        if bounds is not None:
+            bounds.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return await asyncio.to_thread(read_copy, path, read, apart=self._owns, bounds=bounds)
 
     @property

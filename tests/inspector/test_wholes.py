@@ -11,7 +11,8 @@ import pytest
 
 from durable.errors import NotCallableError, RemoteError
 from durable.identity import id_from_name
-from durable.inspector import Inspector
+from durable.inspector import Inspector, copies
+from durable.inspector.looks import Looker
 from durable.inspector.wholes import AbsentObjectError, ObjectExistsError
 from durable.models import AuditEntry, ObjectRecord
 from durable.storage.images import ImageError
@@ -129,6 +130,32 @@ async def test_S12_an_export_of_a_large_object_is_copied_in_steps(
         return sum(len(value) for value in obj.ctx.storage.list().values())
 
     assert await do(lab("twin"), sizes) == 20_000_000
+
+
+async def test_S12_a_sleeping_object_is_exported_however_much_a_mere_look_would_read(
+    local: LocalObjects, operator: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(lab(), fill)
+    await local.evict(lab())
+    monkeypatch.setattr(copies, "MOST_BYTES", 100)
+    await operator.export(ID, tmp_path / "lab.sqlite3")
+    assert rows(tmp_path / "lab.sqlite3", "SELECT name FROM item") == [("é😀",)]
+    assert "more than 100 bytes" in (await operator.show(ID))["problem"]
+
+
+async def test_S9_a_damaged_object_is_replaced_however_much_a_mere_look_would_read(
+    local: LocalObjects, operator: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(lab(), fill)
+    await operator.export(ID, tmp_path / "lab.sqlite3")
+    await local.evict(lab())
+    path = object_path(local.conf.data_dir, ID)
+    path.write_bytes(b"\x5a" * path.stat().st_size)
+    monkeypatch.setattr(copies, "MOST_BYTES", 100)
+    monkeypatch.setattr(Looker, "_owns", False)  # an operator's command is a process of its own
+    await operator.import_file(ID, tmp_path / "lab.sqlite3", replace=True)
+    assert (await do(lab(), content))[1] == [("é😀",)]
+    assert len(list(path.parent.glob("*.sqlite3.damaged-*"))) == 1
 
 
 async def test_an_object_that_stores_nothing_is_not_exported(
