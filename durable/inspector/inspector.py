@@ -39,6 +39,7 @@ from .values import jsonable
 from .wholes import (
     ObjectExistsError,
     catalogue,
+    check_target,
     draft_in,
     hand_over,
     set_aside,
@@ -146,13 +147,15 @@ class Inspector(Looker):
         ]
 
     async def export(self, object_id: ObjectId, target: Path) -> int:
-        """Write the object to a plain SQLite file at `target`, replacing what is there; its bytes.
+        """Write the object to a plain SQLite file at `target`, replacing the file that is there; its bytes.
 
         An active object is copied by its owner between two events, as far as it is durable. Sockets and answered calls
         are left out. Raises AbsentObjectError, OSError.
         """
-        async with self._recorded("object.export", object_id), self.image(object_id) as written:
-            return await asyncio.to_thread(hand_over, written, target)
+        async with self._recorded("object.export", object_id):
+            check_target(target)
+            async with self.image(object_id) as written:
+                return await asyncio.to_thread(hand_over, written, target)
 
     # -- acting
 

@@ -62,8 +62,17 @@ def saving(draft: Path) -> Callable[[Copy], str]:
     return save
 
 
+def check_target(target: Path) -> None:
+    """Raise OSError for a path that no file can be put at: a device, a pipe or a folder is not for us to replace."""
+    if target.exists() and not target.is_file():
+        raise OSError(f"{target} is not a plain file, and is left as it is")
+    if not target.parent.is_dir():
+        raise OSError(f"there is no folder {target.parent}")
+
+
 def hand_over(draft: Path, target: Path) -> int:
     """Put a finished file where the operator wants it, in one step; its bytes. Raises OSError."""
+    check_target(target)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.copyfile(draft, part)

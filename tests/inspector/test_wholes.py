@@ -1,6 +1,7 @@
 """Export, import and deletion of whole objects, beside running local objects."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -156,6 +157,24 @@ async def test_S9_a_damaged_object_is_replaced_however_much_a_mere_look_would_re
     await operator.import_file(ID, tmp_path / "lab.sqlite3", replace=True)
     assert (await do(lab(), content))[1] == [("é😀",)]
     assert len(list(path.parent.glob("*.sqlite3.damaged-*"))) == 1
+
+
+async def test_an_export_replaces_files_and_nothing_else(
+    local: LocalObjects, operator: Inspector, tmp_path: Path
+) -> None:
+    await do(lab(), fill)
+    folder = tmp_path / "given"
+    folder.mkdir()
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    for target in (pipe, folder, Path("/")):
+        with pytest.raises(OSError, match="not a plain file"):
+            await operator.export(ID, target)
+    with pytest.raises(OSError, match=f"there is no folder {tmp_path}/nowhere"):
+        await operator.export(ID, tmp_path / "nowhere" / "lab.sqlite3")
+    assert pipe.is_fifo()
+    assert list(folder.iterdir()) == [pipe]
+    assert (await AuditEntry.objects.afirst()).result == "failed"  # type: ignore[union-attr]
 
 
 async def test_an_object_that_stores_nothing_is_not_exported(

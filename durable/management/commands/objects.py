@@ -88,7 +88,9 @@ class Command(BaseCommand):
             "export", help="write an object to a plain SQLite file, also while it runs"
         )
         _target(export)
-        export.add_argument("file", metavar="FILE", type=Path, help="what is there is replaced")
+        export.add_argument(
+            "file", metavar="FILE", type=Path, help="a plain file; one that is there is replaced"
+        )
 
         importing = actions.add_parser("import", help="make an object from a file that export has written")
         _target(importing)
