@@ -17,6 +17,7 @@ from durable.runtime.memory import machine_bytes
 
 MIB = 1024 * 1024
 LEAST_WORKER_MEMORY = 256 * MIB  # by default; a worker without objects has some 100 MiB
+MOST_DAYS = 36_500  # a hundred years: what is longer leaves the calendar
 _MAY_BE_0 = ("trusted_proxy_count", "worker_memory", "worker_memory_limit")
 
 
@@ -123,7 +124,7 @@ class DurableSettings:
     """The newest copies of an object that are kept, however old they are."""
 
     backup_keep_days: int = 14
-    """For so many days the last copy of each day is kept too, and the copies of an object that was deleted."""
+    """For so many days, at most 36,500, the last copy of each day is kept too, and the copies of an object that was deleted."""
 
     backup_storage: str = "durable_backups"
     """The name in Django's STORAGES of the storage that copies are put into."""
@@ -183,6 +184,15 @@ class DurableSettings:
             isinstance(every, bool) or not isinstance(every, int | float) or every <= 0
         ):
             raise _refuse("backup_every", f"must be a number of seconds above 0, or None; it is {every!r}")
+        if every is not None and not every <= MOST_DAYS * 86_400:
+            raise _refuse(
+                "backup_every", f"must be at most {MOST_DAYS * 86_400}, a hundred years; it is {every!r}"
+            )
+        if self.backup_keep_days > MOST_DAYS:
+            raise _refuse(
+                "backup_keep_days",
+                f"must be at most {MOST_DAYS}, a hundred years; it is {self.backup_keep_days!r}",
+            )
         if self.redis_url is not None:
             try:
                 check_url(self.redis_url)

@@ -45,6 +45,9 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
         ({"backup_every": "1h"}, "backup_every'] must be a number of seconds above 0, or None"),
         ({"backup_every": True}, "backup_every'] must be a number of seconds above 0, or None"),
         ({"backup_keep": 0}, "backup_keep'] must be above 0"),
+        ({"backup_keep_days": 1_000_000}, "backup_keep_days'] must be at most 36500"),
+        ({"backup_every": 1e12}, "backup_every'] must be at most 3153600000"),
+        ({"backup_every": float("nan")}, "backup_every'] must be at most 3153600000"),
         (
             {"redis_url": "localhost:6379"},
             "redis_url'] (REDIS_URL) cannot be used: it must begin with redis://",
