@@ -337,6 +337,12 @@ class AuditEntry(models.Model):
             details=details,
         )
 
+    def came_to_nothing(self, error: str, result: str = Result.FAILED) -> None:
+        """What was entered has failed, or was refused; `error` says why."""
+        self.result = result
+        self.details = {**self.details, "error": error}
+        self.save(update_fields=["result", "details"])
+
     @classmethod
     async def arecord(
         cls,

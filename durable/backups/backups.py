@@ -16,9 +16,10 @@ from durable.conf import DurableSettings
 from durable.errors import DurableError
 from durable.identity import ObjectId
 from durable.inspector import Inspector
+from durable.inspector.audit import MAX_AUDITED, described, enter
 from durable.inspector.records import in_database
 from durable.inspector.wholes import AbsentObjectError, draft_in
-from durable.models import BackupState
+from durable.models import AuditEntry, BackupState
 from durable.storage.store import object_path
 
 from .archive import Archive, ArchiveError, StoredCopy, digest_of
@@ -146,20 +147,31 @@ class Backups:
         It is the copy whose label begins with `label`, or else the newest sound one. What was there before is kept beside the
         object's file. Raises NoCopyError, ArchiveError, ImageError.
         """
-        candidates = _choose(await self.copies(object_id), label)
         with draft_in(self._drafts) as draft:
-            for copy in candidates:
-                try:
-                    contents = await asyncio.to_thread(self._fetch_sound, object_id, copy, draft)
-                except (ArchiveError, BadCopyError) as error:
-                    if copy is candidates[-1]:
-                        raise
-                    log.warning("an older copy of %r is looked for: %s", object_id, error)
-                else:
-                    # Who was meant by its id keeps its name.
-                    target = ObjectId(object_id.class_key, str(object_id), object_id.name or contents.name)
-                    await self._inspector.restore(target, draft, copy.path)
-                    return copy
+            try:
+                copy, contents = await self._fetch_wanted(object_id, label, draft)
+            except DurableError as error:
+                details = {"copy": (label or "")[:MAX_AUDITED], "error": described(error)}
+                failed = AuditEntry.Result.FAILED
+                await enter(self._inspector.who, "object.restore", object_id, result=failed, **details)
+                raise
+            # Who was meant by its id keeps its name.
+            target = ObjectId(object_id.class_key, str(object_id), object_id.name or contents.name)
+            await self._inspector.restore(target, draft, copy.path)
+            return copy
+
+    async def _fetch_wanted(
+        self, object_id: ObjectId, label: str | None, draft: Path
+    ) -> tuple[StoredCopy, Contents]:
+        """Write the copy that is to be restored to `draft`; which one it is, and what it holds."""
+        candidates = _choose(await self.copies(object_id), label)
+        for copy in candidates:
+            try:
+                return copy, await asyncio.to_thread(self._fetch_sound, object_id, copy, draft)
+            except (ArchiveError, BadCopyError) as error:
+                if copy is candidates[-1]:
+                    raise
+                log.warning("an older copy of %r is looked for: %s", object_id, error)
         raise AssertionError("there is at least one candidate")
 
     async def verify(self, object_id: ObjectId) -> list[Checked]:

@@ -20,7 +20,19 @@ MAX_AUDITED = 500  # characters of a call's arguments in the audit log
 @asynccontextmanager
 async def recorded(who: str, what: str, object_id: ObjectId | None, **details: Any) -> AsyncIterator[None]:
     """Enter it in the audit log before it is done, and there afterwards if it came to nothing."""
-    entry = await in_database(
+    entry = await enter(who, what, object_id, **details)
+    try:
+        yield
+    except Exception as error:
+        refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
+        result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
+        await in_database(entry.came_to_nothing, described(error), result)
+        raise
+
+
+async def enter(who: str, what: str, object_id: ObjectId | None, **details: Any) -> AuditEntry:
+    """Enter something that is about to be done, or that came to nothing already."""
+    return await in_database(
         AuditEntry.record,
         who,
         what,
@@ -29,11 +41,8 @@ async def recorded(who: str, what: str, object_id: ObjectId | None, **details: A
         name="" if object_id is None else object_id.name or "",
         **details,
     )
-    try:
-        yield
-    except Exception as error:
-        refused = isinstance(error, NotCallableError | ArgumentError | ObjectExistsError | ImageError)
-        entry.result = AuditEntry.Result.REFUSED if refused else AuditEntry.Result.FAILED
-        entry.details = {**details, "error": f"{type(error).__name__}: {error}"[:MAX_AUDITED]}
-        await in_database(entry.save, update_fields=["result", "details"])
-        raise
+
+
+def described(error: BaseException) -> str:
+    """An error as the audit log has it."""
+    return f"{type(error).__name__}: {error}"[:MAX_AUDITED]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,8 +17,8 @@ from durable.conf import durable_settings
 from durable.errors import DurableError
 from durable.identity import ObjectId, id_from_string
 from durable.inspector import Inspector, find_class, find_object, list_records
-from durable.inspector.audit import recorded
-from durable.models import BackupState
+from durable.inspector.audit import described, enter
+from durable.models import AuditEntry, BackupState
 
 AT_ONCE = 4  # objects that a command deals with at the same time
 PAGE_ROWS = 500
@@ -81,14 +82,15 @@ class CopyCommands:
         async def make(backups: Backups, target: ObjectId) -> Made:
             return await backups.make(target)
 
-        for target, made in self._each("object.backup", targets, details, make, "copied"):
-            if isinstance(made, Made):
-                counts[made.value] += 1
-            else:
-                problems.add(target, str(made))
-        self._report(counts, problems)
-        if problems.count:
-            raise CommandError(f"{problems.count} objects could not be copied")
+        with self._recorded("object.backup", details):
+            for target, made in self._each(targets, make, "copied"):
+                if isinstance(made, Made):
+                    counts[made.value] += 1
+                else:
+                    problems.add(target, str(made))
+            self._report(counts, problems)
+            if problems.count:
+                raise CommandError(f"{problems.count} objects could not be copied")
 
     def verify(self, options: dict[str, Any]) -> None:
         """Check copies; raises CommandError when one is not sound, or an object that was named has none."""
@@ -99,21 +101,22 @@ class CopyCommands:
         async def verify(backups: Backups, target: ObjectId) -> list[Checked]:
             return await backups.verify(target)
 
-        for target, found in self._each("object.verify", targets, details, verify, "verified"):
-            counts["objects"] += 1
-            if not isinstance(found, list):
-                problems.add(target, str(found))
-                continue
-            if not found:
-                problems.add(target, "it has no copy")
-            for copy, problem in found:
-                if problem is None:
-                    counts["sound"] += 1
-                else:
-                    problems.add(target, problem, copy.label)
-        self._report(counts, problems)
-        if problems.count:
-            raise CommandError(f"{problems.count} copies are missing or not sound")
+        with self._recorded("object.verify", details):
+            for target, found in self._each(targets, verify, "verified"):
+                counts["objects"] += 1
+                if not isinstance(found, list):
+                    problems.add(target, str(found))
+                    continue
+                if not found:
+                    problems.add(target, "it has no copy")
+                for copy, problem in found:
+                    if problem is None:
+                        counts["sound"] += 1
+                    else:
+                        problems.add(target, problem, copy.label)
+            self._report(counts, problems)
+            if problems.count:
+                raise CommandError(f"{problems.count} copies are missing or not sound")
 
     def restore(self, options: dict[str, Any]) -> None:
         """Restore an object, or list its copies."""
@@ -151,11 +154,19 @@ class CopyCommands:
             find_class(key)
         return several(key), {"object_id": None, "of": key or "all classes"}
 
+    @contextmanager
+    def _recorded(self, what: str, details: dict[str, Any]) -> Iterator[None]:
+        """Enter it in the audit log, and there afterwards if it failed or was interrupted."""
+        entry: AuditEntry = self._ask(lambda inspector: enter(inspector.who, what, **details))
+        try:
+            yield
+        except BaseException as error:
+            entry.came_to_nothing(described(error))
+            raise
+
     def _each(
         self,
-        what: str,
         targets: Iterable[ObjectId],
-        details: dict[str, Any],
         work: Callable[[Backups, ObjectId], Awaitable[T]],
         verb: str,
     ) -> Iterator[tuple[ObjectId, T | DurableError | OSError]]:
@@ -174,11 +185,6 @@ class CopyCommands:
 
             return question
 
-        async def begin(inspector: Inspector) -> None:
-            async with recorded(inspector.who, what, **details):
-                pass
-
-        self._ask(begin)
         progress = Progress(self._err, verb)
         rest = iter(targets)
         while batch := list(islice(rest, AT_ONCE)):

@@ -44,9 +44,7 @@ def redeploy(options: dict[str, Any], stdout: OutputWrapper) -> None:
         last = Step("failed", error.message, error.detail)
     if last.state == "done":
         return
-    entry.result = AuditEntry.Result.FAILED
-    entry.details = {**entry.details, "error": last.message}
-    entry.save(update_fields=["result", "details"])
+    entry.came_to_nothing(last.message)
     said = f"{last.message}\n{last.detail}" if last.detail and not options["json"] else last.message
     raise CommandError(f"{said}\nWhat ran before goes on.")
 

@@ -418,3 +418,18 @@ async def test_a_copy_that_is_not_there_is_refused_with_those_that_are(
     (copy,) = await backups.copies(ID)
     with pytest.raises(NoCopyError, match=copy.label):
         await backups.restore(ID, "1999")
+
+
+async def test_N3_a_restore_that_finds_no_sound_copy_is_recorded(
+    local: LocalObjects, backups: Backups, storage: InMemoryStorage
+) -> None:
+    await lab().increment()
+    await backups.make(ID)
+    (copy,) = await backups.copies(ID)
+    damage(storage, copy)
+    with pytest.raises(ArchiveError, match="damaged"):
+        await backups.restore(ID, copy.label)
+    entry = await AuditEntry.objects.aget(what="object.restore")
+    assert (entry.who, entry.class_key, entry.object_id, entry.name) == ("user:op", "Lab", str(ID), "lab")
+    assert (entry.result, entry.details["copy"]) == ("failed", copy.label)
+    assert entry.details["error"].startswith("ArchiveError: ")

@@ -166,11 +166,14 @@ def test_N3_what_is_done_with_copies_is_recorded(service: RunningService, client
     increment(client, "recorded")
     for action in ("backup", "verify", "restore"):
         assert objects(service, action, "Counter", "recorded")[0] == 0
+    for copy in copies(service, id_from_name("Counter", "recorded")):
+        copy.unlink()
+    assert objects(service, "verify", "Counter", "recorded")[0] == 1
     program = (
         "from durable.models import AuditEntry\n"
         "print(*AuditEntry.objects.filter(name='recorded').order_by('id').values_list('what', 'result'))"
     )
     printed = service.manage("shell", "-v", "0", "-c", program)
     assert printed.strip().splitlines()[-1] == (
-        "('object.backup', 'ok') ('object.verify', 'ok') ('object.restore', 'ok')"
+        "('object.backup', 'ok') ('object.verify', 'ok') ('object.restore', 'ok') ('object.verify', 'failed')"
     )
