@@ -51,18 +51,17 @@ def select(copy: Copy, statement: str, limit: int) -> Result:
     connection.execute("PRAGMA query_only=ON; PRAGMA temp_store=MEMORY").fetchall()
     connection.authorizer = _authorize
     try:
-        cursor = connection.cursor()
+        columns = _columns(connection, statement)
         rows: list[list[str | int | float | None]] = []
-        columns: list[str] = []
-        for row in cursor.execute(statement):
-            if not columns:
-                columns = [name for name, _ in cursor.get_description()]
+        for row in connection.cursor().execute(statement):
             if len(rows) == limit:
                 return Result(columns, rows, more=True)
             rows.append([_shown(value) for value in row])
-        return Result(columns or _columns(connection, statement), rows, more=False)
+        return Result(columns, rows, more=False)
     except apsw.InterruptError:
         raise
+    except UnicodeEncodeError:
+        raise SqlError("this is not text: it contains bytes that are no UTF-8") from None
     except apsw.AuthError:
         raise SqlError("only statements that read this object's tables are allowed here") from None
     except apsw.Error as error:
@@ -70,11 +69,12 @@ def select(copy: Copy, statement: str, limit: int) -> Result:
 
 
 def _columns(connection: apsw.Connection, statement: str) -> list[str]:
-    """The columns of a statement that gave no row."""
-    try:
-        found = apsw.ext.query_info(connection, statement)
-    except apsw.Error:
-        return []
+    """The columns of the one statement that this text is to be."""
+    found = apsw.ext.query_info(connection, statement)
+    if not found.description:
+        raise SqlError("there is no statement that gives rows")
+    if found.query_remaining and apsw.ext.query_info(connection, found.query_remaining).description:
+        raise SqlError("several statements in one text: run them one by one")
     return [name for name, _ in found.description]
 
 

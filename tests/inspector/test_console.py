@@ -47,6 +47,7 @@ async def test_statements_that_read(filled: LocalObjects, operator: Inspector, a
     assert await rows("SELECT * FROM _do_kv") == [["colour", "'blue'"]]
     assert await rows("WITH n AS (SELECT id FROM note) SELECT sum(id) FROM n") == [[10]]
     assert [row[1] for row in await rows("PRAGMA table_info(note)")] == ["id", "text"]
+    assert await rows("SELECT 1; -- that is all") == [[1]]
     first = await operator.sql(ID, "SELECT id FROM note ORDER BY id", 2)
     assert first is not None
     assert (first.columns, first.rows, first.more) == (["id"], [[0], [1]], True)
@@ -67,6 +68,11 @@ async def test_statements_that_read(filled: LocalObjects, operator: Inspector, a
         "CREATE TEMP TABLE x (y)",
         "WITH n AS (SELECT 1) DELETE FROM note",
         "SELECT 1; DELETE FROM note",
+        "SELECT id FROM note; SELECT 1, 2",
+        "SELECT 1; -- and\nSELECT 2",
+        "",
+        "-- nothing",
+        "SELECT '\udcff'",
         "BEGIN",
         "VACUUM",
         "VACUUM INTO '{folder}/out'",

@@ -191,6 +191,16 @@ def test_the_command_says_what_is_wrong_in_one_line(service: RunningService, tmp
     assert "\n" not in errors
 
 
+def test_rows_without_a_form_in_JSON_are_texts_there(service: RunningService, staff: httpx.Client) -> None:
+    increment(staff, "endless")
+    code, out, errors = objects(
+        service, "sql", "Counter", "endless", "SELECT 9e999 AS far, 1.5 AS near", "--json"
+    )
+    assert code == 0, errors
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found == {"columns": ["far", "near"], "rows": [["inf", 1.5]], "more": False}
+
+
 def test_the_list_for_people_keeps_to_one_line_an_object(
     service: RunningService, staff: httpx.Client
 ) -> None:

@@ -169,7 +169,7 @@ class Command(BaseCommand):
         if found is None:
             raise CommandError("this object stores nothing")
         if options["json"]:
-            self.stdout.write(json.dumps(found._asdict(), ensure_ascii=False))
+            self.stdout.write(json.dumps(jsonable(found._asdict()), ensure_ascii=False))
             return
         self.stdout.write("\t".join(found.columns))
         for row in found.rows:
