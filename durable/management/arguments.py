@@ -20,6 +20,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def utf8_text(given: str) -> str:
+    """Text for a database: a shell may hand over bytes that are none."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{given!r} has bytes that are no UTF-8") from None
+    return given
+
+
 def shell_user() -> str:
     """Who runs a command, as the audit log names them."""
     try:

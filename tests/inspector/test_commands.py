@@ -18,6 +18,7 @@ from durable.models import ObjectRecord, moment
         (1, "a name has 1 to 1024 bytes", ("evict", "Counter", "")),
         (2, "ARGS must be a JSON list", ("call", "Counter", "x", "add", "5")),
         (2, "--kwargs must be a JSON object", ("call", "Counter", "x", "add", "--kwargs", "[")),
+        (2, "ARGS must be a JSON list", ("call", "Counter", "x", "add", "[" * 100_000)),
     ],
 )
 def test_refusals(status: int, said: str, arguments: tuple[str, ...]) -> None:
@@ -25,6 +26,27 @@ def test_refusals(status: int, said: str, arguments: tuple[str, ...]) -> None:
         call_command("objects", *arguments)
     assert refused.value.returncode == status
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [
+        ("argument --limit: '0' is not a number from 1 to 1,000,000", ("objects", "list", "--limit", "0")),
+        (
+            "argument --prefix: 'a\\udcff' has bytes that are no UTF-8",
+            ("objects", "list", "--prefix", "a\udcff"),
+        ),
+        (
+            "argument name: '\\udcff' has bytes that are no UTF-8",
+            ("api_token", "create", "\udcff", "--scopes", "objects"),
+        ),
+        ("argument token: '\\udcff' has bytes that are no UTF-8", ("api_token", "revoke", "\udcff")),
+    ],
+)
+def test_a_wrong_value_is_named(said: str, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command(*arguments)
+    assert str(refused.value) == f"Error: {said}"
 
 
 @pytest.mark.django_db

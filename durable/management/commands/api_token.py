@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from durable.conf import durable_settings
-from durable.management.arguments import shell_user
+from durable.management.arguments import shell_user, utf8_text
 from durable.models import ApiToken, AuditEntry
 
 
@@ -17,13 +17,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         create = actions.add_parser("create", help="make a token and print it once")
-        create.add_argument("name", help="what it is for")
+        create.add_argument("name", type=utf8_text, help="what it is for")
         create.add_argument("--scopes", required=True, help="separated by commas, such as objects,counters")
         create.add_argument("--json", action="store_true", help="print one JSON object")
         listing = actions.add_parser("list", help="show all tokens, without their secrets")
         listing.add_argument("--json", action="store_true", help="print a JSON list")
         revoke = actions.add_parser("revoke", help="close a token for good")
-        revoke.add_argument("token", help="its name, or the ten characters after dr_")
+        revoke.add_argument("token", type=utf8_text, help="its name, or the ten characters after dr_")
 
     def handle(self, *args: Any, **options: Any) -> None:
         action = options["action"]

@@ -1,5 +1,6 @@
 """`manage.py objects ...`: list, look at, call, export, back up and delete objects of the running service from a shell."""
 
+import argparse
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -21,7 +22,7 @@ from durable.inspector import (
     list_records,
     list_troubles,
 )
-from durable.management.arguments import shell_user
+from durable.management.arguments import shell_user, utf8_text
 from durable.management.backups import CopyCommands, add_actions
 from durable.management.redeploy import add_redeploy, redeploy
 from durable.service.attach import attach_to_redis
@@ -47,7 +48,7 @@ class Command(BaseCommand):
 
         listing = actions.add_parser("list", help="objects that have storage, by class and name")
         listing.add_argument("class_key", nargs="?", metavar="Class", help="only objects of this class")
-        listing.add_argument("--prefix", default="", help="only names that begin with this")
+        listing.add_argument("--prefix", type=utf8_text, default="", help="only names that begin with this")
         listing.add_argument("--limit", type=_limit, default=100, help="at most so many (default: 100)")
         listing.add_argument("--json", action="store_true", help="print a JSON list")
 
@@ -278,14 +279,14 @@ def _worker(parser: CommandParser) -> None:
 
 def _limit(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1,000,000")
     return int(text)
 
 
 def _json(text: str, kind: type[T], usage: str) -> T:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CommandError(usage, returncode=2) from None
     if not isinstance(value, kind):
         raise CommandError(usage, returncode=2)
