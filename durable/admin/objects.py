@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import capfirst
 
 from durable.errors import DurableError, InvalidNameError, UnknownClassError
 from durable.identity import ObjectId, id_from_name, id_from_string
@@ -114,7 +115,7 @@ class ObjectRecordAdmin(admin.ModelAdmin):
         try:
             target = find_object(request.GET.get("class", ""), request.GET.get("name", ""))
         except (UnknownClassError, InvalidNameError) as error:
-            self.message_user(request, f"{str(error).capitalize()}.", messages.ERROR)
+            self.message_user(request, f"{capfirst(str(error))}.", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:durable_objectrecord_changelist"))
         return HttpResponseRedirect(_address(target))
 
