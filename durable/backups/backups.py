@@ -97,7 +97,7 @@ class Backups:
             async with self._inspector.image(object_id, backup=True) as image:
                 made = await asyncio.to_thread(self._keep, object_id, image, began)
         except AbsentObjectError:
-            await in_database(_note_gone, object_id, self._now())
+            await in_database(_note_gone, state, self._now())
             return Made.ABSENT
         except (DurableError, OSError) as error:
             await in_database(state.failed, f"{type(error).__name__}: {error}")
@@ -131,7 +131,7 @@ class Backups:
             )
             return False
         await asyncio.to_thread(lambda: self._archive.remove(self._archive.copies(object_id)))
-        await in_database(state.delete)
+        await in_database(_forget, state)
         return True
 
     # -- using
@@ -214,7 +214,15 @@ def _choose(copies: list[StoredCopy], label: str | None) -> list[StoredCopy]:
     return found
 
 
-def _note_gone(object_id: ObjectId, at: datetime) -> None:
-    rows = BackupState.objects.filter(class_key=object_id.class_key, object_id=str(object_id))
+def _note_gone(state: BackupState, at: datetime) -> None:
+    """The object stores nothing, unless it was made anew since `state` was read."""
+    rows = BackupState.objects.filter(pk=state.pk)
     rows.update(tried_at=None)
-    BackupState.objects.note_gone(object_id.class_key, [str(object_id)], at)
+    rows.filter(changes=state.changes).note_gone(state.class_key, [state.object_id], at)
+
+
+def _forget(state: BackupState) -> None:
+    """Nothing is left to do for the object, unless it was made anew since `state` was read."""
+    rows = BackupState.objects.filter(pk=state.pk)
+    if not rows.filter(changes=state.changes).delete()[0]:
+        rows.update(tried_at=None, copied_at=None)

@@ -1,17 +1,22 @@
 """The schedule: what is due, who does it, and what becomes of the copies of deleted objects."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import InMemoryStorage
+from django.utils import timezone
 
-from durable.backups import Backups
+from durable.backups import Backups, Made
 from durable.backups.keeper import AT_ONCE, Round, claim, run_round
 from durable.conf import DurableSettings
-from durable.identity import id_from_name
+from durable.identity import ObjectId, id_from_name
 from durable.inspector import Inspector
 from durable.inspector.records import in_database
+from durable.inspector.wholes import AbsentObjectError
 from durable.models import BackupState
 from durable.runtime.surroundings import CatalogEntry
 from durable.testing import LocalObjects
@@ -216,6 +221,55 @@ async def test_an_object_made_anew_keeps_the_copies_of_its_predecessor(
     calendar.advance(days=operator.conf.backup_keep_days + 1)
     await schedule.round()
     assert await schedule.copies() == 2
+
+
+async def test_B2_a_change_noted_while_the_copies_of_its_predecessor_expire_is_not_forgotten(
+    local: LocalObjects,
+    schedule: Schedule,
+    calendar: Calendar,
+    operator: Inspector,
+    storage: InMemoryStorage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await lab().increment()
+    await schedule.round()
+    calendar.advance(hours=1)
+    await schedule.round()
+    await operator.delete(ID)
+    await schedule.round()
+    calendar.advance(days=operator.conf.backup_keep_days)
+    delete = storage.delete
+
+    def delete_slowly(name: str) -> None:
+        delete(name)
+        BackupState.objects.note_changed("Lab", [str(ID)], calendar())
+
+    monkeypatch.setattr(storage, "delete", delete_slowly)
+    assert await schedule.round() == Round(1, 0)
+    state = await BackupState.objects.aget()
+    assert state.changed_at is not None
+    assert (state.gone_at, state.tried_at) == (None, None)
+
+
+async def test_B2_a_change_noted_while_an_object_is_found_absent_is_not_forgotten(
+    local: LocalObjects, backups: Backups, operator: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = operator.image
+
+    @asynccontextmanager
+    async def look_slowly(object_id: ObjectId, *, backup: bool = False) -> AsyncIterator[Path]:
+        try:
+            async with image(object_id, backup=backup) as found:
+                yield found
+        except AbsentObjectError:
+            await in_database(BackupState.objects.note_changed, "Lab", [str(ID)], timezone.now())
+            raise
+
+    monkeypatch.setattr(operator, "image", look_slowly)
+    assert await backups.make(ID) is Made.ABSENT
+    state = await BackupState.objects.aget()
+    assert state.changed_at is not None
+    assert (state.gone_at, state.tried_at) == (None, None)
 
 
 async def test_the_copies_of_an_object_that_is_there_never_expire(
