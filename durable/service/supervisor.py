@@ -239,7 +239,12 @@ class Supervisor:
         await children.all_ready()
         if self._record is not None:
             self._write_record(ready=True)
-            self._announce(self._record)
+            try:
+                self._announce(self._record)
+            except OSError as error:  # a full disk, or a pipe that nobody reads
+                logger.warning(
+                    "the service is ready on %s, which cannot be printed: %s", self._record.url, error
+                )
         if self.options.spare:
             await spare.run()
 

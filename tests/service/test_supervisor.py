@@ -57,6 +57,20 @@ def test_it_reports_ready_when_every_process_serves(start_service: StartService)
     assert set(sessions(service).values()) == {service.child(f"worker {n}").pid for n in (1, 2)}
 
 
+def test_it_serves_with_a_spare_though_nobody_hears_that_it_is_ready(
+    start_service: StartService, eventually: Eventually
+) -> None:
+    service = start_service(STAND_IN_SPARE="1")
+    assert service.process.stdout is not None
+    service.process.stdout.close()
+    eventually(lambda: find_service(service.data_dir))
+    eventually(lambda: service.child("spare worker"))
+    url = service.record().url
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.stderr is not None
+    assert f"the service is ready on {url}, which cannot be printed" in service.process.stderr.read()
+
+
 def test_it_stops_cleanly_and_in_order(start_service: StartService) -> None:
     service = start_service()
     service.wait_ready()
