@@ -1,6 +1,7 @@
 """The admin's pages about objects: who may see what, and that buttons do what they say."""
 
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -87,6 +88,22 @@ def test_nothing_can_be_added_changed_or_deleted_by_hand(admin_client: Client) -
     answer = admin_client.get(f"{LIST}{record.pk}/change/")
     assert answer.status_code == 302
     assert answer["Location"] == f"{LIST}object/Counter/{record.object_id}/"
+
+
+def test_the_audit_log_finds_entries_by_date_without_reading_the_time_of_all(admin_client: Client) -> None:
+    AuditEntry.record("user:old", "object.look")
+    AuditEntry.objects.update(at=moment(1_000))
+    AuditEntry.record("user:new", "object.look")
+    address = "/admin/durable/auditentry/"
+    with CaptureQueriesContext(connection) as asked:
+        whole = admin_client.get(address).content.decode()
+    assert "user:old" in whole
+    assert [query["sql"] for query in asked.captured_queries if "trunc" in query["sql"]] == []
+    today = re.search(r'href="(\?at__gte=[^"]+)">Today', whole)
+    assert today is not None
+    found = admin_client.get(address + unescape(today[1])).content.decode()
+    assert "user:new" in found
+    assert "user:old" not in found
 
 
 def test_an_object_is_opened_by_exact_name_also_when_nobody_knows_it(viewer: Client) -> None:
