@@ -125,3 +125,18 @@ def test_N3_an_operator_dismisses_one_and_that_is_recorded(client: Client) -> No
     assert rows() == []
     entry = AuditEntry.objects.get(what="trouble.dismiss")
     assert (entry.who, entry.object_id, entry.details) == ("user:op", str(ROOM), {"kind": "set aside"})
+
+
+def test_N3_an_operator_dismisses_more_than_a_form_has_fields(client: Client) -> None:
+    names = [f"n{number}" for number in range(1_200)]
+    ObjectTrouble.objects.bulk_create(
+        ObjectTrouble(**row_of(id_from_name("Counter", name), name=name)) for name in names
+    )
+    kept = ObjectTrouble.objects.create(**row_of(ROOM))
+    client.force_login(User.objects.create_superuser("op", password="pw"))
+    chosen = {"action": "delete_selected", "_selected_action": [kept.pk - 1], "select_across": "1"}
+    done = client.post("/admin/durable/objecttrouble/?class_key=Counter", chosen, follow=True)
+    assert "Dismissed: 1200." in done.content.decode()
+    assert ObjectTrouble.objects.get() == kept
+    dismissed = AuditEntry.objects.filter(what="trouble.dismiss", who="user:op")
+    assert set(dismissed.values_list("name", flat=True)) == set(names)
