@@ -52,6 +52,7 @@ class DjangoTroubles:
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._known: set[Reference] = set()  # rows there are, as far as we know
+        self._knows_all = True
         self._seen: dict[Reference, _Seen] = {}
         self._over: set[Reference] = set()
         self._thread = threading.Thread(target=self._work, name="durable-troubles", daemon=True)
@@ -94,8 +95,9 @@ class DjangoTroubles:
             references = [(object_id.class_key, str(object_id), kind.value) for kind in kinds]
             for reference in references:
                 waited = self._seen.pop(reference, None)
-                if waited is not None or reference in self._known:
-                    self._over.add(reference)
+                if waited is not None or reference in self._known or not self._knows_all:
+                    if len(self._over) < MOST_KNOWN:
+                        self._over.add(reference)
                     self._wanted.set()
 
     # -- in the thread
@@ -119,12 +121,13 @@ class DjangoTroubles:
         """Learn which rows there are: other workers write some, operators delete some."""
         try:
             rows = ObjectTrouble.objects.values_list("class_key", "object_id", "kind")
-            known = set(rows[:MOST_KNOWN])
+            known = set(rows[: MOST_KNOWN + 1])
         except DatabaseError:  # worth a word only when there is something to write
             connections.close_all()
             return
         with self._lock:
             self._known = known
+            self._knows_all = len(known) <= MOST_KNOWN
 
     def _flush(self) -> bool:
         """Write what waits; False when it has to be tried again."""

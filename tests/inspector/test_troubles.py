@@ -63,6 +63,20 @@ def test_what_is_over_is_gone_also_when_another_worker_saw_it(book: DjangoTroubl
     eventually(lambda: book.over(ROOM, TroubleKind.START) or {row[0] for row in rows()} == {"disk", "alarm"})
 
 
+def test_what_is_over_is_gone_also_when_more_is_wrong_than_memory_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(troubles, "MOST_KNOWN", 3)
+    targets = {str(target): target for target in (id_from_name("Room", f"{number}") for number in range(6))}
+    ObjectTrouble.objects.bulk_create(ObjectTrouble(**row_of(target)) for target in targets.values())
+    with DjangoTroubles() as book:
+        known = eventually(lambda: book._known)
+        unknown, *_ = targets.keys() - {object_id for _, object_id, _ in known}
+        book.over(targets[unknown], TroubleKind.START)
+        eventually(lambda: not ObjectTrouble.objects.filter(object_id=unknown).exists())
+    assert len(rows()) == 5
+
+
 def test_what_is_over_before_it_was_written_leaves_no_row(book: DjangoTroubles) -> None:
     for n in range(50):
         target = id_from_name("Room", f"{n}")
