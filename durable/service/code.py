@@ -9,17 +9,21 @@ from pathlib import Path
 from django.apps import apps
 
 _DIGITS = 12
+_COMMANDS = ".management.commands."
 
 
 def code_version() -> str:
-    """12 hex digits over the sources of the installed apps' loaded modules; to be asked soon after they were loaded."""
+    """12 hex digits over the sources of the installed apps' loaded modules; to be asked soon after they were loaded.
+
+    Management commands are left out: a worker is started by one or the other, and is none the different for it.
+    """
     packages = {config.name for config in apps.get_app_configs()}
     digest = blake2b(digest_size=_DIGITS // 2)
     for name, module in sorted(sys.modules.items()):
         source = getattr(module, "__file__", None)
-        if source is None or not any(
-            name == package or name.startswith(f"{package}.") for package in packages
-        ):
+        if source is None or _COMMANDS in name:
+            continue
+        if not any(name == package or name.startswith(f"{package}.") for package in packages):
             continue
         digest.update(f"\n{name}\n".encode())
         try:

@@ -102,3 +102,4 @@ def test_O6_a_worker_is_drained_and_replaced(service: RunningService, staff: htt
     assert show(staff, "drained")["owner"]["worker"] != owner["worker"]
     eventually(lambda: len(workers(service)) == 2, 30)
     assert owner["worker"] not in {one["worker"] for one in workers(service)}
+    assert len({one["code"] for one in workers(service)}) == 1  # also of the one that had waited in reserve
