@@ -118,6 +118,8 @@ class Supervisor:
             await asyncio.to_thread(end_leftovers, options.data_dir, runtime_dir)
             listener = held.enter_context(open_listener(options.host, options.port))
             async with self._redis(runtime_dir) as redis_url:
+                if self._stop.is_set():
+                    return
                 self._record = self._first_record(listener, redis_url, runtime_dir)
                 self._write_record()
                 held.callback(remove_record, options.data_dir)
@@ -148,7 +150,7 @@ class Supervisor:
         with contextlib.closing(Valkey(self.options.data_dir, runtime_dir)) as valkey:
             self._valkey = valkey
             keeper = ValkeyKeeper(valkey, self._write_record)
-            await keeper.start()
+            await self._start(keeper)
             keeping = asyncio.create_task(keeper.run(), name="valkey")
             keeping.add_done_callback(lambda _: self._stop.set())
             try:
@@ -156,6 +158,21 @@ class Supervisor:
             finally:
                 await keeper.stop()
                 await keeping  # why it could not go on comes out here
+
+    async def _start(self, keeper: ValkeyKeeper) -> None:
+        """Start Redis, or stop it when asked to: it may take minutes to read its data."""
+        starting = asyncio.create_task(keeper.start(), name="start of valkey")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                return
+            await keeper.stop()
+            with contextlib.suppress(ServiceError):  # it says that the server has ended
+                await starting
+        finally:
+            stopping.cancel()
 
     def _first_record(self, listener: socket.socket, redis_url: str, runtime_dir: Path) -> ServiceRecord:
         me = identify_self()

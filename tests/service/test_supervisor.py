@@ -1,5 +1,6 @@
 """The supervisor over real processes: order, restarts, sessions, and nothing left behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from durable.cluster.processes import ProcessIdentity, is_alive, send_signal
+from durable.cluster.processes import ProcessIdentity, identify, is_alive, send_signal
 from durable.service.discovery import find_service, read_last_record
 
 pytestmark = pytest.mark.cluster
@@ -279,6 +280,28 @@ def test_a_stop_during_the_start_stops(
     status, log = service.stop()
     assert status == 0, log
     assert find_service(data_dir) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for a process in /proc")
+def test_a_stop_does_not_wait_for_a_redis_that_reads_its_data(
+    start_service: StartService, eventually: Eventually
+) -> None:
+    service = start_service()
+
+    def embedded() -> list[ProcessIdentity]:
+        """Redis, or what is about to become it."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (folder / "cwd").readlink() == service.data_dir / "redis":
+                    found.append(identify(int(folder.name)))
+        return [identity for identity in found if identity is not None]
+
+    (redis, *_) = eventually(embedded)
+    send_signal(redis, signal.SIGSTOP)
+    status, log = service.stop(within=15)
+    assert status == 0, log
+    assert not is_alive(redis)
 
 
 def test_with_a_redis_of_its_own_the_service_starts_none(
