@@ -34,7 +34,7 @@ from .facts import file_facts, iso, last_active, owner_of
 from .looks import ASK_SECONDS, LOOKS, Looker, Seen
 from .records import find_record, in_database
 from .targets import find_class
-from .troubles import forget_damage, troubles_of
+from .troubles import forget_damage, forget_troubles, troubles_of
 from .values import jsonable
 from .wholes import (
     ObjectExistsError,
@@ -204,7 +204,9 @@ class Inspector(Looker):
         """Delete everything the object stores, its alarm included, and close its sockets; False when it stored nothing."""
         find_class(object_id.class_key)
         async with self._recorded("object.delete", object_id):
-            return await self._delete(object_id)
+            stored = await self._delete(object_id)
+            await in_database(forget_troubles, object_id)
+            return stored
 
     async def _delete(self, object_id: ObjectId) -> bool:
         """Delete the object through its owner, and return when its file is gone."""

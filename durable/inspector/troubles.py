@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.db.models import QuerySet
+
 from durable.identity import ObjectId
 from durable.models import ObjectTrouble
 from durable.runtime.troubles import TroubleKind
@@ -47,15 +49,21 @@ def list_troubles(class_key: str | None = None, *, limit: int) -> list[TroubleRe
 
 def troubles_of(object_id: ObjectId) -> list[TroubleRecord]:
     """What is wrong with one object."""
-    rows = ObjectTrouble.objects.filter(class_key=object_id.class_key, object_id=str(object_id))
-    return [_record(row) for row in rows]
+    return [_record(row) for row in _rows(object_id)]
 
 
 def forget_damage(object_id: ObjectId) -> None:
     """The object has another file now, or none."""
-    ObjectTrouble.objects.filter(
-        class_key=object_id.class_key, object_id=str(object_id), kind=TroubleKind.DAMAGED.value
-    ).delete()
+    _rows(object_id).filter(kind=TroubleKind.DAMAGED.value).delete()
+
+
+def forget_troubles(object_id: ObjectId) -> None:
+    """Nothing is left of the object that could be wrong."""
+    _rows(object_id).delete()
+
+
+def _rows(object_id: ObjectId) -> QuerySet[ObjectTrouble]:
+    return ObjectTrouble.objects.filter(class_key=object_id.class_key, object_id=str(object_id))
 
 
 def _record(row: ObjectTrouble) -> TroubleRecord:

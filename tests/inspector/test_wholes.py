@@ -15,7 +15,7 @@ from durable.identity import id_from_name
 from durable.inspector import Inspector, copies
 from durable.inspector.looks import Looker
 from durable.inspector.wholes import AbsentObjectError, ObjectExistsError
-from durable.models import AuditEntry, ObjectRecord
+from durable.models import AuditEntry, ObjectRecord, ObjectTrouble, moment
 from durable.storage.images import ImageError
 from durable.storage.store import object_path
 from durable.testing import LocalObjects
@@ -312,8 +312,19 @@ async def test_an_object_that_cannot_start_can_be_deleted(local: LocalObjects, o
     HOOKS["start"] = broken
     with pytest.raises(RemoteError):
         await lab().value()
+    at = moment(1_000)
+    for target in (ID, TWIN):
+        await ObjectTrouble.objects.acreate(
+            class_key="Lab",
+            object_id=str(target),
+            kind="start",
+            message="cannot start",
+            first_at=at,
+            last_at=at,
+        )
     assert await operator.delete(ID)
     assert not local.has_file(lab())
+    assert [trouble.object_id async for trouble in ObjectTrouble.objects.all()] == [str(TWIN)]
 
 
 async def test_A4_an_operator_runs_an_abandoned_alarm_again(local: LocalObjects, operator: Inspector) -> None:
