@@ -186,6 +186,8 @@ class Backups:
                 try:
                     self._fetch_sound(object_id, copy, draft)
                 except (ArchiveError, BadCopyError) as error:
+                    if copy not in self._archive.copies(object_id):
+                        continue  # removed meanwhile, or not written to the end when we looked
                     problem = str(error)
             checked.append(Checked(copy, problem))
         return checked

@@ -276,6 +276,24 @@ async def test_B4_a_flipped_bit_is_found(
     assert "damaged" in problem
 
 
+async def test_a_copy_that_is_removed_while_others_are_verified_is_no_problem(
+    local: LocalObjects, backups: Backups, storage: InMemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await lab().increment()
+        await backups.make(ID)
+    newest, oldest = await backups.copies(ID)
+    read = storage.open
+
+    def read_late(name: str, mode: str = "rb") -> Any:
+        if name == newest.path:  # which is checked first
+            storage.delete(oldest.path)
+        return read(name, mode)
+
+    monkeypatch.setattr(storage, "open", read_late)
+    assert await backups.verify(ID) == [(newest, None)]
+
+
 async def test_B4_a_copy_of_another_object_is_found(
     local: LocalObjects, backups: Backups, archive: Archive, calendar: Calendar, tmp_path: Path
 ) -> None:
