@@ -23,6 +23,10 @@ from durable.models import AuditEntry, BackupState
 AT_ONCE = 4  # objects that a command deals with at the same time
 PAGE_ROWS = 500
 PROGRESS_SECONDS = 0.5
+BUSY_SECONDS = (
+    5.0  # how long one object is waited for that somebody else copies; it may be that they have died
+)
+BUSY_PAUSE = 0.1
 MOST_LISTED = 1000
 
 T = TypeVar("T")
@@ -79,8 +83,14 @@ class CopyCommands:
         counts = dict.fromkeys((made.value for made in Made), 0)
         problems = Problems(self._err, listed=options["json"])
 
+        give_up = time.monotonic() + BUSY_SECONDS
+
         async def make(backups: Backups, target: ObjectId) -> Made:
-            return await backups.make(target)
+            made = await backups.make(target)
+            while made is Made.BUSY and options["name"] is not None and time.monotonic() < give_up:
+                await asyncio.sleep(BUSY_PAUSE)
+                made = await backups.make(target)
+            return made
 
         with self._recorded("object.backup", details):
             for target, made in self._each(targets, make, "copied"):
@@ -91,6 +101,8 @@ class CopyCommands:
             self._report(counts, problems)
             if problems.count:
                 raise CommandError(f"{problems.count} objects could not be copied")
+            if options["name"] is not None and counts[Made.BUSY.value]:
+                raise CommandError("somebody else has begun to copy this object; try again in some minutes")
 
     def verify(self, options: dict[str, Any]) -> None:
         """Check copies; raises CommandError when one is not sound, or an object that was named has none."""

@@ -162,6 +162,23 @@ def test_wrong_usage_is_told(service: RunningService) -> None:
     assert (status, json.loads(printed)["absent"]) == (0, 1)
 
 
+def test_an_object_that_somebody_else_copies_is_not_told_to_be_copied(
+    service: RunningService, client: httpx.Client
+) -> None:
+    increment(client, "shared")
+    target = id_from_name("Counter", "shared")
+    program = (
+        "from django.utils import timezone\n"
+        "from durable.models import BackupState\n"
+        f"BackupState.objects.of('Counter', '{target}').claim(timezone.now(), timezone.timedelta(minutes=15))"
+    )
+    eventually(lambda: objects(service, "backup", "Counter", "shared")[0] == 0)
+    service.manage("shell", "-v", "0", "-c", program)
+    status, printed, errors = objects(service, "backup", "Counter", "shared")
+    assert (status, printed) == (1, "0 copied, 0 unchanged, 0 absent, 1 busy.")
+    assert "somebody else has begun to copy this object" in errors
+
+
 def test_N3_what_is_done_with_copies_is_recorded(service: RunningService, client: httpx.Client) -> None:
     increment(client, "recorded")
     for action in ("backup", "verify", "restore"):
