@@ -75,6 +75,14 @@ def test_a_room_in_use_is_among_the_objects_with_its_sockets(
         expect(admin.page.get_by_text(str(pid)).first).to_be_visible()
 
 
+def test_an_object_with_a_long_name_fits_a_phone(admin: Person) -> None:
+    admin.page.set_viewport_size({"width": 360, "height": 740})
+    name = "https://example.org/" + "w" * 900
+    admin.page.goto(f"/admin/durable/objectrecord/open/?class=Counter&name={name}")
+    expect(admin.page.get_by_role("heading", name=f"Counter {name}")).to_be_visible()
+    assert admin.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def delete(admin: Person, title: str) -> None:
     admin.page.goto("/admin/rooms/roomentry/")
     admin.page.get_by_role("link", name=title).click()
