@@ -93,21 +93,26 @@ def secret(environ: Mapping[str, str], name: str, *, stored_in: Path) -> str:
     value = environ.get(name, "").strip()
     if value:
         return value
-    if not stored_in.exists():
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=stored_in.parent, prefix=f".{stored_in.name}-")
-        except OSError as error:
-            raise ImproperlyConfigured(
-                f"cannot write {name} into {stored_in.parent}: {error.strerror}"
-            ) from None
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(50))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, stored_in)
-        except FileExistsError:
-            pass
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    try:
+        return stored_in.read_text().strip()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"cannot read {name} from {stored_in}: {error.strerror} (is it another user's?)"
+        ) from None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=stored_in.parent, prefix=f".{stored_in.name}-")
+    except OSError as error:
+        raise ImproperlyConfigured(f"cannot write {name} into {stored_in.parent}: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(50))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, stored_in)
+    except FileExistsError:
+        pass
+    finally:
+        Path(temporary).unlink(missing_ok=True)
     return stored_in.read_text().strip()

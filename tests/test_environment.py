@@ -95,6 +95,8 @@ def test_errors_name_the_variable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImproperlyConfigured, match="^X: cannot create .*/file/data: Not a directory"):
         env.directory({"X": str(tmp_path / "file" / "data")}, "X", default=tmp_path)
+    with pytest.raises(ImproperlyConfigured, match=f"^cannot read X from {tmp_path}: Is a directory"):
+        env.secret({}, "X", stored_in=tmp_path)
 
 
 def test_a_new_data_directory_is_private(tmp_path: Path) -> None:

@@ -25,9 +25,12 @@ class ServiceLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise one line that names the process holding it."""
-        make_private_directory(self.data_dir)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock, or raise one line that says what is in the way, such as the process holding it."""
+        try:
+            make_private_directory(self.data_dir)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ServiceError(f"The data directory cannot be used: {error}. Is it another user's?") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

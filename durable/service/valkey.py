@@ -94,8 +94,11 @@ class Valkey:
     def prepare(self) -> None:
         """Find the program and take the lock on the server's files, waiting for a predecessor that is just ending."""
         self._binary = self._binary or find_binary()
-        make_private_directory(self.directory)
-        descriptor = os.open(self.directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            make_private_directory(self.directory)
+            descriptor = os.open(self.directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ServiceError(f"The embedded Valkey cannot have its files: {error}.") from None
         deadline = time.monotonic() + _LOCK_WITHIN
         while True:
             try:
@@ -116,19 +119,23 @@ class Valkey:
             raise RuntimeError("the embedded Valkey must be started from the main thread")
         if self._lock is None:
             raise RuntimeError("prepare() comes first")
-        log = self._open_log()
         try:
-            self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(self._lock, self._life_reader),
-                process_group=0,  # a Ctrl-C at the terminal is for its owner, which stops it last
-                cwd=self.directory,
-            )
+            log = self._open_log()
+            try:
+                self._process = subprocess.Popen(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(self._lock, self._life_reader),
+                    process_group=0,  # a Ctrl-C at the terminal is for its owner, which stops it last
+                    cwd=self.directory,
+                )
+            finally:
+                os.close(log)
+        except OSError as error:
+            raise ServiceError(f"The embedded Valkey cannot be started: {error}.") from None
         finally:
-            os.close(log)
             self._let_go()  # the server's inherited copy holds the lock from here on, to its end
         self._identity = identify(self._process.pid)
 

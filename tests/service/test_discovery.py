@@ -28,6 +28,7 @@ from durable.service.discovery import (
     remove_record,
     write_record,
 )
+from durable.service.errors import ServiceError
 from durable.service.lock import ServiceLock
 
 
@@ -83,6 +84,13 @@ def test_the_lock_is_free_again_after_release(tmp_path: Path) -> None:
         assert (tmp_path / "new" / "service.lock").read_text() == f"{os.getpid()}\n"
     with ServiceLock(tmp_path / "new"):
         pass
+
+
+def test_a_data_directory_that_cannot_be_locked_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "service.lock").mkdir()
+    with pytest.raises(ServiceError, match="cannot be used: .*service.lock") as caught:
+        ServiceLock(tmp_path).acquire()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_process_is_known_by_id_and_start_time(eventually: Callable[..., Any]) -> None:

@@ -107,6 +107,19 @@ async def test_a_stop_while_it_waits_for_a_predecessor_leaves_no_server(server: 
         fcntl.flock(successor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_server_that_cannot_be_started_is_one_clear_line_and_can_be_started_later(server: Valkey) -> None:
+    server.directory.mkdir(parents=True)
+    for name, said in (("server.lock", "cannot have its files"), ("valkey.log", "cannot be started")):
+        (server.directory / name).mkdir()
+        with pytest.raises(ServiceError, match=f"{said}: .*{name}") as caught:
+            server.start()
+        assert "\n" not in str(caught.value)
+        (server.directory / name).rmdir()
+    server.start()
+    with client_of(server) as client:
+        assert client.ping()
+
+
 def test_a_broken_file_is_named_with_the_end_of_the_log(server: Valkey) -> None:
     server.start()
     with client_of(server) as client:
