@@ -75,8 +75,9 @@ def hand_over(draft: Path, target: Path) -> int:
     check_target(target)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        shutil.copyfile(draft, part)
+        part.touch(0o600)  # before anything is in it that is not for everybody
         part.chmod(0o600)
+        shutil.copyfile(draft, part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

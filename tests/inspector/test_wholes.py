@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -157,6 +159,26 @@ async def test_S9_a_damaged_object_is_replaced_however_much_a_mere_look_would_re
     await operator.import_file(ID, tmp_path / "lab.sqlite3", replace=True)
     assert (await do(lab(), content))[1] == [("é😀",)]
     assert len(list(path.parent.glob("*.sqlite3.damaged-*"))) == 1
+
+
+async def test_an_export_is_for_its_owner_only_also_while_it_is_written(
+    local: LocalObjects, operator: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(lab(), fill)
+    copy, modes = shutil.copyfile, []
+
+    def copy_watched(source: Path, target: Path) -> None:
+        copy(source, target)
+        modes.append(stat.S_IMODE(target.stat().st_mode))
+
+    monkeypatch.setattr(shutil, "copyfile", copy_watched)
+    umask = os.umask(0o022)
+    try:
+        await operator.export(ID, tmp_path / "lab.sqlite3")
+    finally:
+        os.umask(umask)
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "lab.sqlite3").stat().st_mode) == 0o600
 
 
 async def test_an_export_replaces_files_and_nothing_else(
