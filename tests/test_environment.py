@@ -69,9 +69,9 @@ def test_the_service_names_the_variable_that_is_wrong(variable: str, tmp_path: P
         text=True,
     )
     assert told.returncode != 0
-    last = told.stderr.strip().splitlines()[-1]
-    assert last.startswith("django.core.exceptions.ImproperlyConfigured: ")
-    assert name in last
+    (line,) = told.stderr.splitlines()
+    assert line.startswith("django.core.exceptions.ImproperlyConfigured: ")
+    assert name in line
 
 
 def test_a_list_may_be_empty_on_purpose() -> None:
