@@ -106,6 +106,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         if running is None or not running.response_started:
             self.transport.write(_TOO_LARGE)
+        if running is not None:
+            running.disconnected = True  # nothing more can be written
         linger(self.transport, self)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # to asyncio, None is False

@@ -44,7 +44,7 @@ class Served:
                 body += part["body"]
             body += part.get("body", b"")
         self.asked.append(f"{scope['method']} {scope['path']} {body.decode()}")
-        if scope["path"] == "/slow":
+        if scope["path"] == "/slow" or scope["query_string"] == b"slow":
             await self.go_on.wait()
         headers = [(b"content-length", b"%d" % len(body))]
         if scope["path"] == "/early" and scope["query_string"] == b"close":

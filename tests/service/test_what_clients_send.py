@@ -99,6 +99,20 @@ async def test_L5_trailers_without_end_are_refused(served: Served) -> None:
     assert served.asked == []
 
 
+async def test_L5_a_request_that_is_refused_within_its_body_may_still_be_answered_in_vain(
+    served: Served, eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"POST /early?slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4;")
+    await asyncio.to_thread(eventually, lambda: served.asked == ["POST /early "])
+    writer.write(b"a" * (1 << 18))
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 431 ")
+    served.call(served.go_on.set)
+    await asyncio.to_thread(eventually, lambda: not served.state.tasks)
+    assert caplog.records == []
+    writer.close()
+
+
 async def test_a_head_may_be_long_and_come_in_pieces(served: Served) -> None:
     pieces = [b"GET /long HTTP/1.1\r\nHost: x\r\nX-A: ", *[b"a" * 9000] * 7, b"\r\n\r\n", CLOSE]
     assert (await served.all_that_comes(*pieces)).count(b"HTTP/1.1 200 ") == 2
