@@ -198,6 +198,7 @@ class SocketTable:
         """Accept a connecting socket; raises SocketError."""
         if not self.is_connecting(ws):
             raise SocketError("only a socket that is connecting can be accepted, once")
+        self._check_no_part("accept a socket")
         if len(self._sockets) >= self._max_sockets:
             raise TooManySocketsError(
                 f"this object has all of the {self._max_sockets} sockets it may have: set max_sockets in its class, "
@@ -208,6 +209,11 @@ class SocketTable:
         self._connecting = None
         self._opened(ws)
         self.effect(ws.gateway, ("accept", ws.id))
+
+    def _check_no_part(self, what: str) -> None:
+        """The gateways would do what the file forgets with the part, when that is undone and the event goes on."""
+        if self.store().transactions.in_part:
+            raise SocketError(f"leave the transaction() block before you {what}")
 
     def end_connecting(self, ws: WebSocket) -> bool:
         """The connect hook is over; whether it accepted the socket."""
@@ -246,6 +252,7 @@ class SocketTable:
     def set_auto_response(self, request: str | None, response: str | None) -> None:
         """Remember the auto-response in the file; gateways learn it with each accepted socket. Raises SocketError."""
         request, response = check_auto_response(request, response)
+        self._check_no_part("set an auto-response")
         self.store().metadata.set_auto_response(request, response)
         for gateway in {ws.gateway for ws in self}:
             self.effect(gateway, ("auto", request, response))

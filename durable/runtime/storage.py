@@ -104,7 +104,8 @@ class Storage:
     def transaction(self) -> AbstractContextManager[None]:
         """A part of the event that is undone as one when an exception leaves the `with` block. Nests.
 
-        It cannot be committed in parts: a flush, or a call to another object, raises RuntimeError inside it.
+        It cannot be committed in parts: a flush, or a call to another object, raises RuntimeError inside it. What gateways are
+        told is not undone with it: accepting a socket, or setting an auto-response, raises SocketError inside it.
         """
         return self._store().transactions.savepoint()
 

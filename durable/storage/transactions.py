@@ -66,6 +66,11 @@ class Transactions:
         """Whether what the event writes is a savepoint in a transaction that has begun before it."""
         return self.holding or self._database.in_memory
 
+    @property
+    def in_part(self) -> bool:
+        """Whether a part of the event is under way that may be undone by itself."""
+        return bool(self._parts)
+
     def begin_write(self) -> None:
         """Make sure that a write transaction is open. Called before every write."""
         if self.writing:

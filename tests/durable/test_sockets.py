@@ -270,6 +270,37 @@ async def test_W4_an_attachment_is_what_the_file_has_whatever_is_taken_back(
     assert await do(lab(), attached) == "a"
 
 
+async def test_W2_a_socket_is_not_accepted_in_a_part_that_may_be_undone_by_itself(
+    local: LocalObjects,
+) -> None:
+    refused = []
+
+    def connect(obj: Lab, ws: Any) -> None:
+        try:
+            with obj.ctx.storage.transaction():
+                obj.ctx.accept_web_socket(ws)
+        except SocketError as error:
+            refused.append(error.message)
+        obj.ctx.accept_web_socket(ws)
+
+    HOOKS["connect"] = connect
+    ws = await local.connect(lab())
+    assert refused == ["leave the transaction() block before you accept a socket"]
+    await local.evict(lab())
+    assert await sockets_of(lab()) == [ws.id]
+
+
+async def test_W7_an_auto_response_is_not_set_in_a_part_that_may_be_undone_by_itself(
+    local: LocalObjects,
+) -> None:
+    def set_in_part(obj: Lab) -> None:
+        with obj.ctx.storage.transaction():
+            obj.ctx.set_web_socket_auto_response("ping", "pong")
+
+    with pytest.raises(SocketError, match="leave the transaction"):
+        await do(lab(), set_in_part)
+
+
 async def test_W4_more_sockets_than_allowed_are_refused(local: LocalObjects) -> None:
     stub = lab(kind=SmallLab)
     sockets = [await local.connect(stub) for _ in range(3)]
