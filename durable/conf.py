@@ -55,7 +55,7 @@ class DurableSettings:
     """Objects of a worker that wait for the disk together are made durable by one sync, of the worker's journal."""
 
     drain_seconds: float = 30.0
-    """How long a stopping or draining process lets running events finish."""
+    """How long a draining process lets running events finish. The service as a whole stops within 30 seconds, whatever this says."""
 
     # --- Ownership
 

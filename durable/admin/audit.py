@@ -9,12 +9,8 @@ from durable.models import AuditEntry
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin):
     list_display = ["at", "who", "what", "class_key", "name", "result"]
-    list_filter = [
-        "at",
-        "result",
-        "what",
-        "class_key",
-    ]  # a date_hierarchy would cut every entry's time in Python
+    # By "at" and not by a date_hierarchy, which cuts every entry's time in Python.
+    list_filter = ["at", "result", "what", "class_key"]
     search_fields = ["who", "name", "object_id"]
     show_full_result_count = False
     list_per_page = 50

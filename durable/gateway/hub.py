@@ -26,10 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_UNANSWERED = 256  # frames of one socket on their way to the object; beyond, the client is not read
 ATTACH_AT_ONCE = 50  # objects that are woken to hear which of their sockets are here
-FIRST_PAUSE, LONGEST_PAUSE = (
-    0.5,
-    60.0,
-)  # seconds until an object that could not be told of a socket's end is told again
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds until an object is told again of a socket's end
 TRY_AGAIN, INTERNAL = 1013, 1011
 
 

@@ -23,9 +23,7 @@ from durable.models import AuditEntry, BackupState
 AT_ONCE = 4  # objects that a command deals with at the same time
 PAGE_ROWS = 500
 PROGRESS_SECONDS = 0.5
-BUSY_SECONDS = (
-    5.0  # how long one object is waited for that somebody else copies; it may be that they have died
-)
+BUSY_SECONDS = 5.0  # how long one object is waited for that somebody else copies: they may have died
 BUSY_PAUSE = 0.1
 MOST_LISTED = 1000
 
