@@ -37,15 +37,19 @@ class HubSocket:
         opened: resolved when the object has accepted or refused; the close code and reason if refused, else None.
         closing: the object (or the gateway) wants it closed: (code, reason).
         answered_at: when this gateway last answered in the object's place (ms since the epoch), if it has.
-        listed: whether the object lists it, or has done so; None: it has not said yet.
+        listed: whether the object lists it, or has done so; None: it has not said.
+        answered: the object has said what becomes of it, or cannot.
+        end: what the object is to be told of its end, when it has ended.
     """
 
     __slots__ = (
         "_wanted_close",
         "accepted",
+        "answered",
         "answered_at",
         "channel",
         "closing",
+        "end",
         "frames",
         "id",
         "listed",
@@ -64,6 +68,8 @@ class HubSocket:
         self.opened: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
         self.accepted = False
         self.listed: bool | None = None
+        self.answered = False
+        self.end: SocketClose | None = None
         self.closing: tuple[int, str] | None = None
         self.answered_at: int | None = None
         self.frames = 0
@@ -146,6 +152,9 @@ class Hub:
                 socket.close(
                     TRY_AGAIN if retry else INTERNAL, "try again" if retry else "this object cannot be opened"
                 )
+            socket.answered = True
+            if socket.end is not None:
+                self._tell(socket, socket.end, FIRST_PAUSE)
 
         request = SocketOpen(0, channel.target, socket.id, hello)
         self.router.post(channel, request, answered)
@@ -186,11 +195,14 @@ class Hub:
         return None if socket is None else socket.answered_at
 
     def closed(self, socket: HubSocket, code: int, reason: str, *, clean: bool) -> None:
-        """The client's connection has ended: tell the object, if it may list it, again and again until it has heard."""
+        """The client's connection has ended: tell the object, once it has said whether it lists the socket."""
         socket.outgoing.stop()
-        self._tell(socket, SocketClose(0, socket.channel.target, socket.id, code, reason, clean), FIRST_PAUSE)
+        socket.end = SocketClose(0, socket.channel.target, socket.id, code, reason, clean)
+        if socket.answered:
+            self._tell(socket, socket.end, FIRST_PAUSE)
 
     def _tell(self, socket: HubSocket, close: SocketClose, pause: float) -> None:
+        """Tell the object of a socket's end, if it may list it, again and again until it has heard."""
         if socket.listed is False:
             self._forget(socket)
             return

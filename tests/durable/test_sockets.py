@@ -525,9 +525,17 @@ async def test_W6_a_socket_that_is_given_up_before_its_object_accepts_it_is_not_
     go.set()
     ws = await opening
     assert ws.close_code == 1013
+    await gateway.hub.emptied.wait()
     assert await sockets_of(lab()) == []
     assert closed == [1013]
-    await gateway.hub.emptied.wait()
+
+
+async def test_W6_the_end_of_a_refused_socket_wakes_nobody(local: LocalObjects) -> None:
+    HOOKS["connect"] = lambda obj, ws: ws.close(4404, "gone")
+    ws = await local.connect(lab())
+    assert ws.close_code == 4404
+    await local.evict(lab())
+    assert not local.is_active(lab())
 
 
 async def test_W6_a_socket_that_one_owner_accepted_and_the_next_one_refused_is_not_listed(
