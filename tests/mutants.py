@@ -256,11 +256,11 @@ MUTANTS = [
         "G7",
         "the record that a call has run is a commit of its own",
         "durable/runtime/gate.py",
-        """        metadata = self.store.metadata
+        """        metadata = store.metadata
         call = event.call_id
 """,
-        """        metadata = self.store.metadata
-        self.store.commit()
+        """        metadata = store.metadata
+        store.commit()
         call = event.call_id
 """,
         "tests/durable/test_gates.py",
