@@ -104,7 +104,7 @@ class Capacity:
 
     def evict(self, active: Collection[Activation], now: float) -> int:
         """Put the idle objects that were used least recently to sleep, a part of them; how many."""
-        idle = [a for a in active if not a.leaving and a.is_idle(now + a.idle_seconds)]
+        idle = [a for a in active if a.is_idle(now + a.idle_seconds)]
         idle.sort(key=lambda activation: activation.last_active)
         chosen = idle[: -(-len(idle) // EVICTED_SHARE)]
         for activation in chosen:

@@ -188,15 +188,19 @@ async def test_B2_what_a_dead_worker_had_begun_is_done_by_another(
     assert await schedule.round() == Round(1, 0)
 
 
-async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
-    local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector, storage: InMemoryStorage
-) -> None:
+async def _copied_and_deleted(schedule: Schedule, calendar: Calendar, operator: Inspector) -> None:
     await lab().increment()
     await schedule.round()
     calendar.advance(hours=1)
     await schedule.round()
     await operator.delete(ID)
     await schedule.round()
+
+
+async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
+    local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector, storage: InMemoryStorage
+) -> None:
+    await _copied_and_deleted(schedule, calendar, operator)
     calendar.advance(days=operator.conf.backup_keep_days - 1)
     assert await schedule.round() == Round(0, 0)
     assert await schedule.copies() == 1
@@ -209,12 +213,7 @@ async def test_B3_a_deleted_object_keeps_its_copies_for_the_time_of_retention(
 async def test_an_object_made_anew_keeps_the_copies_of_its_predecessor(
     local: LocalObjects, schedule: Schedule, calendar: Calendar, operator: Inspector
 ) -> None:
-    await lab().increment()
-    await schedule.round()
-    calendar.advance(hours=1)
-    await schedule.round()
-    await operator.delete(ID)
-    await schedule.round()
+    await _copied_and_deleted(schedule, calendar, operator)
     await lab().increment()
     await lab().increment()
     await schedule.round()
@@ -231,12 +230,7 @@ async def test_B2_a_change_noted_while_the_copies_of_its_predecessor_expire_is_n
     storage: InMemoryStorage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await lab().increment()
-    await schedule.round()
-    calendar.advance(hours=1)
-    await schedule.round()
-    await operator.delete(ID)
-    await schedule.round()
+    await _copied_and_deleted(schedule, calendar, operator)
     calendar.advance(days=operator.conf.backup_keep_days)
     delete = storage.delete
 
